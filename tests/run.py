@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026, The flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the stages of a test suite one after the other, say what is running, and sum up.
+
+    tests/run.py check            the stages of one suite
+    tests/run.py test --only molecule-default --only unit
+    tests/run.py --list
+
+Needs nothing but Python: it runs before the tests' own environment exists. A stage is a command; a new one is a line
+in STAGES. The last line is the count of tests of all stages, "N passed, N failed".
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ".venv/bin/"
+SILENCE = 30  # seconds without output after which the run says that it is still alive
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A command and what a person wants to know of it while it runs."""
+
+    name: str
+    command: str
+    usual: str
+    suites: tuple[str, ...]
+    needed: bool = False  # without it nothing after it can work
+
+
+CHECK = ("check", "test", "test-all")
+TEST = ("test", "test-all")
+ALL = ("test-all",)
+
+STAGES = (
+    Stage("venv", "tests/venv.sh", "1 s, 30 s the first time", CHECK, needed=True),
+    Stage("yamllint", f"{BIN}yamllint --strict .", "5 s", CHECK),
+    Stage("ruff", f"{BIN}ruff check .", "1 s", CHECK),
+    Stage("mypy", f"{BIN}mypy", "5 s, 30 s the first time", CHECK),
+    Stage("changelog", f"{BIN}antsibull-changelog lint", "2 s", CHECK),
+    Stage("ansible-lint", f"{BIN}ansible-lint -q --strict", "60 s", CHECK),
+    Stage("unit", f"{BIN}pytest tests/unit", "20 s", CHECK),
+    Stage("build", f"{BIN}pytest tests/integration/collection/test_build.py", "30 s", TEST),
+    Stage("ansible-core", f"{BIN}pytest tests/integration/collection/test_ansible_core.py", "3 min", TEST),
+)
+
+
+class Output:
+    """Passes a command's output on and remembers when there last was any, and the last count of tests in it."""
+
+    summary = re.compile(r"^(?:=+ )?(?=.*\b\d+ (?:passed|failed|error))(?P<counts>[\d\w, ]+?)(?: in [\d.]+s.*)?$")
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+        self.counts: tuple[int, int] | None = None
+
+    def copy(self, stream) -> None:
+        for line in stream:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            self.last = time.monotonic()
+            match = self.summary.match(re.sub(r"\x1b\[[\d;]*m", "", line).strip())
+            if match:
+                self.counts = count(match["counts"])
+
+
+def count(text: str) -> tuple[int, int]:
+    """Passed and failed in ``5 passed, 1 failed, 2 errors``; an error is a failure."""
+    found = {word.rstrip("s"): int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?)", text)}
+    return found.get("passed", 0), found.get("failed", 0) + found.get("error", 0)
+
+
+def run(stage: Stage) -> tuple[bool, float, int, int]:
+    """Run one stage: whether it succeeded, its seconds, tests passed and failed. Without tests it counts as one."""
+    start = time.monotonic()
+    output = Output()
+    with subprocess.Popen(
+        ["/bin/sh", "-c", f"exec {stage.command}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        env=dict(os.environ, PYTHONUNBUFFERED="1"),
+    ) as process:
+        reader = threading.Thread(target=output.copy, args=(process.stdout,), daemon=True)
+        reader.start()
+        while reader.is_alive():
+            reader.join(timeout=1)
+            if time.monotonic() - output.last > SILENCE:
+                print(f"   ... {stage.name} has been running for {duration(time.monotonic() - start)}", flush=True)
+                output.last = time.monotonic()
+        code = process.wait()
+    passed, failed = output.counts or (int(code == 0), int(code != 0))
+    return code == 0, time.monotonic() - start, passed, max(failed, int(code != 0))
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", nargs="?", choices=["check", "test", "test-all"], default="test")
+    parser.add_argument("--only", action="append", metavar="STAGE", help="run this stage of the suite; may be repeated")
+    parser.add_argument("--list", action="store_true", help="show the stages of the suite")
+    options = parser.parse_args()
+
+    stages = [stage for stage in STAGES if options.suite in stage.suites]
+    unknown = set(options.only or ()) - {stage.name for stage in stages}
+    if unknown:
+        parser.error(f"no such stage in {options.suite}: {', '.join(sorted(unknown))}")
+    if options.only:
+        stages = [stage for stage in stages if stage.name in options.only]
+    if options.list:
+        for stage in stages:
+            print(f"{stage.name:<20} usually {stage.usual}")
+        return 0
+
+    rows, total_passed, total_failed, broken = [], 0, 0, ""
+    begin = time.monotonic()
+    for number, stage in enumerate(stages, 1):
+        if broken:
+            rows.append((stage.name, "not run", "", f"needs {broken}"))
+            total_failed += 1
+            continue
+        print(f"\n== {number}/{len(stages)} {stage.name}: usually {stage.usual}", flush=True)
+        good, seconds, passed, failed = run(stage)
+        total_passed, total_failed = total_passed + passed, total_failed + failed
+        tests = f"{passed} passed, {failed} failed"
+        rows.append((stage.name, "passed" if good else "FAILED", duration(seconds), tests))
+        if not good and stage.needed:
+            broken = stage.name
+
+    print(f"\n{'stage':<24}{'result':<10}{'duration':>10}   tests")
+    for name, result, seconds_text, tests in rows:
+        print(f"{name:<24}{result:<10}{seconds_text:>10}   {tests}")
+    print(f"{'all':<24}{'':<10}{duration(time.monotonic() - begin):>10}\n")
+    print(f"{total_passed} passed, {total_failed} failed")
+    return int(total_failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
