@@ -1,0 +1,389 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is PRIVATE to the collection. It can change at any time.
+
+"""Every check of this collection, once: what it asks, why it fails, what to do, where to read more.
+
+One id for each distinct remedy. Fields in braces are filled by the module that
+runs the check; docs/problems.md and the report are made from these entries.
+Ids keep their meaning for ever: an entry that is dropped leaves its number unused.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Entry
+
+# Context of the TLS entries: {endpoint} (scheme://host:port) and {host}.
+TLS = (
+    Entry(
+        id="TLS-10",
+        title="{endpoint} speaks TLS",
+        expected="a TLS handshake",
+        cause=(
+            "The port answers, but not with TLS that this machine accepts: plain HTTP, or only protocol versions "
+            "too old."
+        ),
+        fix="Give the address with the right scheme and port, or enable TLS 1.2 or newer on the service.",
+    ),
+    Entry(
+        id="TLS-11",
+        title="The certificate of {endpoint} is trusted",
+        expected="a certificate chain that ends in the given CA",
+        cause=(
+            "The certificate was issued by another CA than the one given here, or intermediate certificates are "
+            "missing from what the service sends."
+        ),
+        fix=(
+            "Give the CA that issued the certificate as ca_file, or install a certificate of that CA together "
+            "with its intermediates on the service."
+        ),
+    ),
+    Entry(
+        id="TLS-12",
+        title="The certificate of {endpoint} is for {host}",
+        expected="{host} among the certificate's subject alternative names",
+        cause="The certificate was issued for other names or addresses.",
+        fix=(
+            "Connect by a name that the certificate holds, or issue one whose subject alternative names include {host}."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/2371",
+    ),
+    Entry(
+        id="TLS-13",
+        title="The certificate of {endpoint} is valid now",
+        expected="a certificate valid now and for 14 more days",
+        cause="The certificate has expired, soon will, or is not valid yet by this machine's clock.",
+        fix=("Renew the certificate and reload the service; if the dates look right, correct this machine's clock."),
+    ),
+)
+
+# Context of the S3 entries: {endpoint}, {host}, {public_endpoint}, {region}, and {bucket} where a bucket is asked.
+S3 = (
+    Entry(
+        id="S3-01",
+        title="The public S3 name {host} resolves",
+        expected="an address for {host}",
+        cause=(
+            "Signed URLs carry this name; browsers and clients that cannot resolve it cannot upload. Often the "
+            "in-cluster name was used, or the DNS record is missing."
+        ),
+        fix="Create a DNS record for {host}, or set the public endpoint to a name that clients resolve.",
+        reference="https://github.com/flyteorg/flyte/issues/5663",
+    ),
+    Entry(
+        id="S3-04",
+        title="Bucket {bucket} exists",
+        expected="bucket {bucket}",
+        cause="Flyte starts without its bucket and fails only at the first upload or run.",
+        fix=("Create bucket {bucket}, or correct its name. Buckets are case-sensitive and belong to one store."),
+    ),
+    Entry(
+        id="S3-06",
+        title="Bucket {bucket} is reached by the addressing style asked for",
+        expected="an answer at the bucket's own host name",
+        cause=(
+            "With virtual-host addressing the bucket is a host name of its own; it has no DNS record or no "
+            "certificate here."
+        ),
+        fix=(
+            "Use addressing_style path, which on-premises stores expect, or add wildcard DNS and a wildcard "
+            "certificate."
+        ),
+    ),
+    Entry(
+        id="S3-07",
+        title="A signed URL works through {public_endpoint} (bucket {bucket})",
+        expected="an upload and a download of more than 1 MiB by signed URL, with the content unchanged",
+        cause=("Something between client and store changes what was signed: the Host header, the path, or the query."),
+        fix=(
+            "Give S3 a host name of its own at the proxy, with no path prefix, and pass the Host header through "
+            "unchanged."
+        ),
+        reference="https://github.com/minio/minio/issues/7857",
+    ),
+    Entry(
+        id="S3-08",
+        title="The clocks of this machine and of {endpoint} agree",
+        expected="a difference of less than {max_clock_skew} seconds",
+        cause="A signature holds the time; S3 refuses requests whose time is more than 15 minutes off.",
+        fix=(
+            "Run a time service (chrony, systemd-timesyncd) on the store's hosts and on this machine, and correct "
+            "the clock that is wrong."
+        ),
+    ),
+    Entry(
+        id="S3-10",
+        title="The bucket name {bucket} is valid",
+        expected="3 to 63 characters: lower-case letters, digits, dots, hyphens",
+        cause="The store does not accept this bucket name.",
+        fix="Choose another bucket name and set it for the site.",
+    ),
+    Entry(
+        id="S3-11",
+        title="Bucket {bucket} may be listed",
+        expected="s3:ListBucket allowed on arn:aws:s3:::{bucket}",
+        cause=(
+            "The policy of this user lacks s3:ListBucket, or gives it on the objects (…/*) and not on the bucket "
+            "itself."
+        ),
+        fix="Allow s3:ListBucket on arn:aws:s3:::{bucket} in the user's policy.",
+    ),
+    Entry(
+        id="S3-12",
+        title="Objects may be written to bucket {bucket}",
+        expected="s3:PutObject allowed on arn:aws:s3:::{bucket}/*",
+        cause="The policy of this user, or of the bucket, does not allow s3:PutObject on its objects.",
+        fix="Allow s3:PutObject on arn:aws:s3:::{bucket}/* in the user's policy.",
+    ),
+    Entry(
+        id="S3-13",
+        title="Objects may be read from bucket {bucket}",
+        expected="s3:GetObject allowed on arn:aws:s3:::{bucket}/*",
+        cause="The policy of this user, or of the bucket, does not allow s3:GetObject on its objects.",
+        fix="Allow s3:GetObject on arn:aws:s3:::{bucket}/* in the user's policy.",
+    ),
+    Entry(
+        id="S3-14",
+        title="Objects may be deleted from bucket {bucket}",
+        expected="s3:DeleteObject allowed on arn:aws:s3:::{bucket}/*",
+        cause="The policy of this user, or of the bucket, does not allow s3:DeleteObject on its objects.",
+        fix="Allow s3:DeleteObject on arn:aws:s3:::{bucket}/* in the user's policy.",
+    ),
+    Entry(
+        id="S3-15",
+        title="Large objects may be written in parts to bucket {bucket}",
+        expected="a multipart upload of more than 5 MiB, with the size unchanged",
+        cause=(
+            "Small objects can be written and large ones cannot: the store or a proxy before it refuses multipart "
+            "requests."
+        ),
+        fix=(
+            "Let the proxy pass POST and PUT with the query parameters uploads, uploadId and partNumber and "
+            "bodies of at least 100 MiB; read the store's log for its reason."
+        ),
+    ),
+    Entry(
+        id="S3-16",
+        title="Objects in bucket {bucket} may be replaced",
+        expected="the second content when an object was written twice",
+        cause=(
+            "The bucket keeps objects from being overwritten (object lock, a write-once policy), or a cache "
+            "before the store answers with old content."
+        ),
+        fix="Use a bucket without object lock for Flyte, and no cache between Flyte and the store.",
+    ),
+    Entry(
+        id="S3-17",
+        title="Uploads in parts to bucket {bucket} may be abandoned",
+        expected="s3:AbortMultipartUpload allowed on arn:aws:s3:::{bucket}/*",
+        cause="Without this right, parts of interrupted uploads stay in the store and take space.",
+        fix="Allow s3:AbortMultipartUpload on arn:aws:s3:::{bucket}/* in the user's policy.",
+    ),
+    Entry(
+        id="S3-18",
+        title="Object names with special characters work in bucket {bucket}",
+        expected="an object with spaces, plus, percent and non-ASCII letters in its name, written and read",
+        cause=(
+            "A proxy before the store decodes or rewrites paths, so that the signature no longer matches or the "
+            "name changes."
+        ),
+        fix="Let the proxy pass the path as it came, without decoding, merging slashes or rewriting.",
+    ),
+    Entry(
+        id="S3-19",
+        title="No earlier check left anything in bucket {bucket}",
+        expected="nothing below {probe_prefix}",
+        cause="A check was stopped in the middle, or runs at this moment, or may not delete what it wrote.",
+        fix="If no check is running, delete what is below {probe_prefix} in bucket {bucket}.",
+    ),
+    Entry(
+        id="S3-20",
+        title="The name {host} resolves",
+        expected="an address for {host}",
+        cause="This machine's DNS does not know the name of the object store.",
+        fix=(
+            "Correct the endpoint, add a DNS record or an entry in /etc/hosts for {host}, or give its address in "
+            "the option resolve."
+        ),
+    ),
+    Entry(
+        id="S3-21",
+        title="{endpoint} accepts connections",
+        expected="an open TCP port",
+        cause="The host answers, but nothing listens on this port, or a firewall rejects it.",
+        fix=(
+            "Start the object store (systemctl status minio), check its address and port, and open the port in "
+            "the firewall."
+        ),
+    ),
+    Entry(
+        id="S3-22",
+        title="There is a way to {endpoint}",
+        expected="a connection within {timeout} seconds",
+        cause=(
+            "Packets to this address are lost or have no route: the host is off, the address is wrong, or a "
+            "firewall drops them."
+        ),
+        fix="Check the address, that the host is up, the route to it, and firewalls on the way.",
+    ),
+    Entry(
+        id="S3-23",
+        title="{endpoint} answers in time",
+        expected="each answer within {timeout} seconds",
+        cause=(
+            "The connection stands, but the store does not answer: it is overloaded, its disks hang, or a proxy "
+            "waits for a backend that is down."
+        ),
+        fix=(
+            "Look at the store's own log and load, and at the proxy's backends; raise timeout only if the store "
+            "is known to be slow."
+        ),
+    ),
+    Entry(
+        id="S3-24",
+        title="{endpoint} is an S3 service",
+        expected="an answer in the form of S3",
+        cause="Something else answers here: a web console, another service, or a proxy's own page.",
+        fix=(
+            "Give the address of the S3 API, not of the console, and without a path. MinIO's API is on port 9000 "
+            "unless set otherwise."
+        ),
+    ),
+    Entry(
+        id="S3-25",
+        title="{endpoint} knows the access key",
+        expected="a known, enabled access key",
+        cause="The store has no such access key, or its user is disabled.",
+        fix=(
+            "Create or enable the user, or give the access key that the store knows. Mind that keys belong to one "
+            "store."
+        ),
+    ),
+    Entry(
+        id="S3-26",
+        title="{endpoint} accepts the secret key",
+        expected="a matching signature",
+        cause=(
+            "The secret key is not that of this access key, or a proxy changes the Host header or the path that "
+            "was signed."
+        ),
+        fix=(
+            "Give the secret key that belongs to the access key; if it is right, let the proxy pass Host and path "
+            "unchanged."
+        ),
+        reference="https://github.com/minio/minio/issues/15173",
+    ),
+    Entry(
+        id="S3-27",
+        title="{endpoint} accepts the session token",
+        expected="a valid session token",
+        cause="The temporary credentials have expired or their session token is not valid.",
+        fix="Get new temporary credentials, or use an access key that lasts; Flyte needs one that lasts.",
+    ),
+    Entry(
+        id="S3-28",
+        title="Region {region} is that of the store",
+        expected="requests signed for the store's own region",
+        cause="The signature names another region than the store or bucket has.",
+        fix="Set region to the one the store names above (MinIO without a region set takes us-east-1).",
+    ),
+    Entry(
+        id="S3-29",
+        title="Other buckets are hidden from this access key",
+        expected="no bucket but those asked for",
+        cause=(
+            "The access key sees more of the store than Flyte needs; with it, a task can reach other people's data."
+        ),
+        fix="Give Flyte a user of its own whose policy names Flyte's buckets only.",
+    ),
+    Entry(
+        id="S3-30",
+        title="{endpoint} is in order",
+        expected="no server errors",
+        cause="The store itself reports a fault or asks to slow down.",
+        fix=(
+            "Look at the store's own state and log (offline drives, missing quorum, start-up not finished, rate "
+            "limits), then run the check again."
+        ),
+    ),
+    Entry(
+        id="S3-31",
+        title="There is room for objects in bucket {bucket}",
+        expected="free space and quota",
+        cause="The store's disks are full, or the bucket's or user's quota is used up.",
+        fix="Free space, add drives, or raise the quota.",
+    ),
+    Entry(
+        id="S3-32",
+        title="{endpoint} supports what Flyte uses",
+        expected="the operation to be supported",
+        cause="This store does not implement the operation, or a gateway before it blocks the method.",
+        fix="Use a store or a version that has it, and let proxies pass GET, HEAD, PUT, POST and DELETE.",
+    ),
+    Entry(
+        id="S3-33",
+        title="What a check writes to bucket {bucket} can be removed for good",
+        expected="no versions left after deletion",
+        cause=(
+            "The bucket keeps old versions, and this user may not delete them or a retention rule forbids it. "
+            "Flyte's own data grows in the same way."
+        ),
+        fix=(
+            "Use a bucket without versioning for Flyte, or a lifecycle rule that expires old versions; the "
+            "versions named above may be deleted by an administrator."
+        ),
+    ),
+    Entry(
+        id="S3-34",
+        title="{public_endpoint} takes bodies of more than 1 MiB",
+        expected="an upload of more than 1 MiB",
+        cause="A proxy before the store limits the size of a request.",
+        fix="Remove the limit for the S3 host name (NGINX: client_max_body_size 0; and no buffering).",
+        reference="https://github.com/minio/minio/issues/6546",
+    ),
+    Entry(
+        id="S3-35",
+        title="{public_endpoint} leads to the same store",
+        expected="the bucket and keys known at {endpoint}",
+        cause="The public endpoint is another store, or a proxy answers in its place.",
+        fix="Point the public endpoint's name and proxy route at the same object store, at its API port.",
+    ),
+    Entry(
+        id="S3-36",
+        title="Bucket {bucket} can encrypt",
+        expected="encryption that works, or none asked for",
+        cause="The bucket asks for encryption, and the store has no working key service.",
+        fix="Configure the store's key service, or remove default encryption from the bucket.",
+    ),
+    Entry(
+        id="S3-38",
+        title="Credentials for {endpoint} were found",
+        expected="an access key and a secret key",
+        cause="No keys were given, and boto3's own places (environment, ~/.aws) hold none.",
+        fix="Give access_key and secret_key.",
+    ),
+    Entry(
+        id="S3-39",
+        title="{endpoint} gives no unknown errors",
+        expected="an answer this check knows",
+        cause="The store refused with an error that this check does not know; it is shown whole above.",
+        fix=(
+            "Look the error up in the store's documentation and log; please report it, so that the check can name "
+            "its cause."
+        ),
+    ),
+    Entry(
+        id="S3-40",
+        title="Objects come back from bucket {bucket} as they were written",
+        expected="the content that was written",
+        cause="A cache or proxy before the store changes content, or the store's data is damaged.",
+        fix=(
+            "Take caches and content rewriting out of the way to the store; have the store check its data (mc "
+            "admin heal)."
+        ),
+    ),
+)
+
+CATALOGUE = {entry.id: entry for entry in (*TLS, *S3)}

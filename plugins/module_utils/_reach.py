@@ -1,0 +1,257 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is PRIVATE to the collection. It can change at any time.
+
+"""Name, port and certificate of an HTTP service, each a row of a report.
+
+All that is done here shares one deadline: a service that is not there costs
+the timeout once, however many addresses its name has.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import threading
+import time
+import typing as t
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Warned
+
+# A certificate that ends this soon is a warning: site certificates are renewed well before.
+EXPIRY_WARNING_DAYS = 14
+
+# X509_V_ERR_* of OpenSSL's x509_vfy.h.
+EXPIRED = (9, 10)  # not yet valid, expired
+WRONG_NAME = (62, 64)  # host name, IP address
+
+# Python 3.9 tells a socket's own timeout from the TimeoutError of the kernel.
+TIMED_OUT = (TimeoutError, socket.timeout)  # noqa: UP041
+
+NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an address of the form C(https://host:port/path) leads."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def tls(self) -> bool:
+        return self.scheme == "https"
+
+    @property
+    def endpoint(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = {"http": 80, "https": 443}[self.scheme]
+        return f"{self.scheme}://{host}" + ("" if self.port == usual else f":{self.port}")
+
+
+def parse_url(url: str) -> Address:
+    """Split an address. Raises C(ValueError), with a text for people, for what is none."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is no address of the form https://host:port")
+    if parts.username or parts.password:
+        # The address itself holds a secret then; it must not appear in the message.
+        raise ValueError("an address must not hold a user name or password; give them as options of their own")
+    try:
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except ValueError as exc:
+        raise ValueError(f"{url!r} has no valid port") from exc
+    return Address(scheme=parts.scheme, host=parts.hostname, port=port, path=parts.path)
+
+
+@dataclass(frozen=True)
+class ReachIds:
+    """The catalogue ids under which an area reports: name, closed port, lost packets."""
+
+    name: str
+    port: str
+    way: str
+
+
+def reach(
+    report: Report,
+    address: Address,
+    *,
+    ids: ReachIds,
+    ca_file: str | None,
+    timeout: float,
+    retries: int = 0,
+    after: t.Iterable[Check] = (),
+) -> Check:
+    """Add rows for name, port and, with https, certificate; the last one is what all else depends on."""
+    context = {"endpoint": address.endpoint, "host": address.host}
+    deadline = time.monotonic() + timeout
+    found: list[tuple[t.Any, ...]] = []
+    held: list[socket.socket] = []
+
+    def resolve() -> str:
+        try:
+            found.extend(lookup(address.host, address.port, timeout=timeout))
+        except TIMED_OUT as exc:
+            raise Failed(f"no answer from DNS within {timeout:g} seconds") from exc
+        except OSError as exc:
+            raise Failed(f"{exc.strerror or exc}") from exc
+        return ", ".join(sorted({str(info[4][0]) for info in found}))
+
+    def connect_port() -> str:
+        started = time.monotonic()
+        try:
+            held.append(connect(found, deadline=deadline, retries=retries))
+        except TIMED_OUT as exc:
+            raise Failed(f"no answer within {timeout:g} seconds", id=ids.way) from exc
+        except OSError as exc:
+            lost = exc.errno in NO_ROUTE
+            raise Failed(f"{exc.strerror or exc}", id=ids.way if lost else ids.port) from exc
+        return f"connected to {held[0].getpeername()[0]} in {(time.monotonic() - started) * 1000:.0f} ms"
+
+    try:
+        row = report.check(ids.name, resolve, after=after, **context)
+        row = report.check(ids.port, connect_port, after=[row], **context)
+        if address.tls:
+            row = certificate_rows(
+                report,
+                held,
+                host=address.host,
+                ca_file=ca_file,
+                deadline=deadline,
+                after=row,
+                context=context,
+            )
+    finally:
+        for connection in held:
+            connection.close()
+    return row
+
+
+def certificate_rows(
+    report: Report,
+    held: list[socket.socket],
+    *,
+    host: str,
+    ca_file: str | None,
+    deadline: float,
+    after: Check,
+    context: t.Mapping[str, str],
+) -> Check:
+    """Add TLS-10 to TLS-13 for the service at the other end of the one connection in C(held)."""
+    certificate: dict[str, t.Any] = {}
+    refused: list[ssl.SSLCertVerificationError] = []
+
+    def handshake() -> str:
+        connection = held[0]  # there is one, since `after` passed
+        trust = ssl.create_default_context(cafile=ca_file or None)
+        connection.settimeout(max(0.1, deadline - time.monotonic()))
+        try:
+            with trust.wrap_socket(connection, server_hostname=host) as tls:
+                certificate.update(tls.getpeercert() or {})
+                return str(tls.version())
+        except ssl.SSLCertVerificationError as exc:
+            refused.append(exc)
+            return "a certificate was shown"
+        except ssl.SSLError as exc:
+            raise Failed(f"{exc.reason or exc}") from exc
+        except TIMED_OUT as exc:
+            raise Failed("no answer to the handshake in time") from exc
+        except OSError as exc:
+            raise Failed(f"the connection broke: {exc.strerror or exc}") from exc
+
+    def verdict(codes: tuple[int, ...] | None, good: str) -> str:
+        """C(codes) are the OpenSSL errors of this row; C(None) is all that no other row has."""
+        for exc in refused:
+            mine = exc.verify_code in codes if codes else exc.verify_code not in (*EXPIRED, *WRONG_NAME)
+            if mine:
+                raise Failed(exc.verify_message)
+        return good
+
+    def validity() -> str:
+        verdict(EXPIRED, "")
+        ends = str(certificate["notAfter"])
+        days = (ssl.cert_time_to_seconds(ends) - time.time()) / 86400
+        seen = f"valid until {ends}, {days:.0f} more days"
+        if days < EXPIRY_WARNING_DAYS:
+            raise Warned(seen)
+        return seen
+
+    first = report.check("TLS-10", handshake, after=[after], **context)
+    # OpenSSL stops at the first fault; what it found goes first, and the rows it could not reach are skipped.
+    rows: dict[str, t.Callable[[], str]] = {
+        "TLS-11": lambda: verdict(None, "issued by a trusted CA"),
+        "TLS-12": lambda: verdict(WRONG_NAME, f"issued for {host}"),
+        "TLS-13": validity,
+    }
+    order = list(rows)
+    if refused:
+        culprit = {**dict.fromkeys(EXPIRED, "TLS-13"), **dict.fromkeys(WRONG_NAME, "TLS-12")}.get(
+            refused[0].verify_code, "TLS-11"
+        )
+        order.sort(key=lambda id: id != culprit)
+    row = first
+    for id in order:
+        row = report.check(id, rows[id], after=[row], **context)
+    return row
+
+
+def lookup(host: str, port: int, *, timeout: float) -> list[tuple[t.Any, ...]]:
+    """C(getaddrinfo) that gives up: the system's own resolver may take minutes.
+
+    Raises C(OSError) (C(gaierror) included), or C(TimeoutError).
+    """
+    result: list[list[tuple[t.Any, ...]]] = []
+    error: list[OSError] = []
+
+    def ask() -> None:
+        try:
+            result.append(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+        except OSError as exc:
+            error.append(exc)
+        except UnicodeError as exc:
+            # A label that is empty or longer than 63 characters.
+            error.append(OSError(errno.EINVAL, f"not a host name ({exc})"))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if error:
+        raise error[0]
+    if not result:
+        raise TimeoutError("name resolution")
+    return result[0]
+
+
+def connect(addresses: t.Sequence[tuple[t.Any, ...]], *, deadline: float, retries: int) -> socket.socket:
+    """Connect to the first address that accepts, each with its share of the time left.
+
+    A refusal is tried C(retries) times more, half a second apart, for a service that just starts.
+    Raises the last C(OSError); C(TimeoutError) when the time is up.
+    """
+    last: OSError = TimeoutError("timed out")
+    for attempt in range(retries + 1):
+        if attempt:
+            time.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
+        for index, (family, kind, protocol, _name, where) in enumerate(addresses):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise last
+            connection = socket.socket(family, kind, protocol)
+            connection.settimeout(left / (len(addresses) - index))
+            try:
+                connection.connect(where)
+                return connection
+            except OSError as exc:
+                connection.close()
+                last = exc
+        if not isinstance(last, ConnectionRefusedError):
+            break
+    raise last

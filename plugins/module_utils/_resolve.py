@@ -1,0 +1,38 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is PRIVATE to the collection. It can change at any time.
+
+"""Pin names to addresses for the length of a block, as C(curl --resolve) does.
+
+The name stays in TLS and in the Host header; only where the connection goes
+changes. It works for everything that asks Python's C(socket.getaddrinfo):
+http.client, urllib3, boto3, kubernetes. It does not reach libraries that
+resolve names in C: give grpc and libpq the address by their own options.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import typing as t
+
+
+@contextlib.contextmanager
+def pinned(names: t.Mapping[str, str]) -> t.Iterator[None]:
+    """Let each name in C(names) resolve to its address, and to nothing else."""
+    original = socket.getaddrinfo
+    addresses = {name.lower().rstrip("."): address for name, address in names.items()}
+
+    def getaddrinfo(host: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if isinstance(name, str):
+            name = addresses.get(name.lower().rstrip("."), name)
+        return original(name, *args, **kwargs)
+
+    socket.getaddrinfo = getaddrinfo
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = original
