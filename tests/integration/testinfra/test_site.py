@@ -1,0 +1,157 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A finished site, through its users' doors."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from testinfra.host import Host
+
+from .conftest import Request, Site
+
+MIB = 1024 * 1024
+
+
+def test_health_is_answered_over_verified_tls(site: Site, request_url: Request) -> None:
+    assert request_url(f"{site.url}/healthcheck").status == 200
+
+
+def test_the_seeded_project_is_listed(site: Site, request_url: Request) -> None:
+    answer = request_url(f"{site.url}/api/v1/projects")
+    assert [project["id"] for project in answer.json()["projects"]][:1] == ["flytesnacks"]
+
+
+def test_plain_http_is_sent_to_https(site: Site, request_url: Request) -> None:
+    answer = request_url(f"http://{site.domain}:{site.http_port}/console")
+    assert answer.status in (301, 302, 307, 308)
+    port = "" if site.https_port == 443 else f":{site.https_port}"
+    assert answer.headers["Location"] in (f"https://{site.domain}{port}/console", f"{site.url}/console")
+
+
+def test_grpc_answers_the_version(channel: grpc.Channel) -> None:
+    get_version = channel.unary_unary("/flyteidl.service.AdminService/GetVersion")
+    assert b"v1.16.8" in get_version(b"", timeout=30)
+
+
+def test_grpc_health_is_serving(channel: grpc.Channel) -> None:
+    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    assert check(b"", timeout=30) == b"\x08\x01"  # HealthCheckResponse{status: SERVING}
+
+
+def test_a_signed_url_takes_five_mebibytes(site: Site, request_url: Request, s3: Any) -> None:
+    content = hashlib.sha256(str(time.time_ns()).encode()).digest() * (5 * MIB // 32)
+    digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+    body = {"project": "flytesnacks", "domain": "development", "filename": "upload.bin", "content_md5": digest}
+    location = request_url(
+        f"{site.url}/api/v1/dataproxy/artifact_urn",
+        method="POST",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    ).json()
+    signed = location.get("signed_url") or location["signedUrl"]
+    assert signed.startswith(f"https://{site.s3_domain}:{site.s3_port}/")
+    assert request_url(signed, method="PUT", data=content, headers={"Content-MD5": digest}).status == 200
+
+    native = location.get("native_url") or location["nativeUrl"]
+    bucket, key = native.removeprefix("s3://").split("/", 1)
+    assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == content
+    s3.delete_object(Bucket=bucket, Key=key)
+
+
+def answers(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((address, port)) == 0
+
+
+def test_only_the_documented_ports_answer_from_outside(host: Host, site: Site) -> None:
+    listening = host.check_output("ss -Hltn | awk '{print $4}' | grep -v '^127\\.' | sed 's/.*://' | sort -un")
+    candidates = {int(port) for port in listening.split()} | {5432, 10250, 10256, 2379, site.https_port, site.http_port}
+    wanted = {site.https_port, site.http_port, site.s3_port, 6443}
+    assert {port for port in candidates if answers(site.address, port)} == wanted
+
+
+def test_postgresql_answers_pods_by_name(site: Site, kubectl: Callable[..., Any]) -> None:
+    name = f"reach-{time.time_ns()}"
+    image = "docker.io/library/postgres:15-alpine"
+    output = kubectl(
+        "run", name, "-n", "flyte", "--image", image, "--image-pull-policy=Never", "--restart=Never", "--rm", "-i", "--quiet",
+        "--command", "--", "pg_isready", "-h", site.database_domain, "-p", "5432", "-U", "flyte",
+    )  # fmt: skip
+    assert "accepting connections" in output
+
+
+def namespaces_with_everything(kubectl: Callable[..., Any], project: str) -> set[str]:
+    ready = set()
+    for domain in ("development", "staging", "production"):
+        namespace = f"{project}-{domain}"
+        found = kubectl("get", "secret,configmap,podtemplate", "-n", namespace, "--ignore-not-found", "-o", "name").split()
+        if {"secret/flyte-task-s3", "configmap/site-ca", "podtemplate/flyte-task"} <= set(found):
+            ready.add(namespace)
+    return ready
+
+
+@pytest.mark.parametrize("project", ["flytesnacks", "later"])
+def test_every_project_namespace_has_keys_authority_and_template(
+    project: str, site: Site, request_url: Request, kubectl: Callable[..., Any]
+) -> None:
+    if project != "flytesnacks":
+        body = json.dumps({"project": {"id": project, "name": project}}).encode()
+        made = request_url(f"{site.url}/api/v1/projects", method="POST", data=body, headers={"Content-Type": "application/json"})
+        assert made.status in (200, 409)
+    deadline = time.monotonic() + 120
+    expected = {f"{project}-{domain}" for domain in ("development", "staging", "production")}
+    while (ready := namespaces_with_everything(kubectl, project)) != expected and time.monotonic() < deadline:
+        time.sleep(2)
+    assert ready == expected
+    secret = kubectl("get", "secret", "flyte-task-s3", "-n", f"{project}-development", "-o", "json")
+    key = base64.b64decode(secret["data"]["FLYTE_AWS_SECRET_ACCESS_KEY"]).decode()
+    assert key == site.secret("object_store_secret_key")
+
+
+def test_no_configmap_holds_a_secret(site: Site, kubectl: Callable[..., Any]) -> None:
+    text = kubectl("get", "configmap", "-A", "-o", "yaml")
+    assert [name for name, value in site.secrets.items() if value in text] == []
+
+
+def test_helm_keeps_no_secret(site: Site, kubectl: Callable[..., Any]) -> None:
+    releases = kubectl("get", "secret", "-A", "-l", "owner=helm", "-o", "json")["items"]
+    assert releases
+    for release in releases:
+        text = gzip.decompress(base64.b64decode(base64.b64decode(release["data"]["release"]))).decode()
+        assert [name for name, value in site.secrets.items() if value in text] == []
+
+
+def test_no_file_that_others_can_read_holds_a_secret(host: Host, site: Site) -> None:
+    patterns = "\\n".join(site.secrets.values())
+    found = host.run(
+        f"printf '{patterns}\\n' > /run/patterns && chmod 0600 /run/patterns; "
+        "find / -xdev -type f -perm /044 -size -2M -not -path '/proc/*' -not -path '/sys/*' -print0 "
+        "| xargs -0 grep -lFf /run/patterns; rm /run/patterns"
+    )
+    # A path below a directory that others cannot enter is as good as closed to them.
+    open_to_others = [path for path in found.stdout.split() if host.run("runuser -u nobody -- cat %s", path).succeeded]
+    assert open_to_others == []
+
+
+def test_no_process_shows_a_secret(host: Host, site: Site) -> None:
+    arguments = host.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'")
+    assert [name for name, value in site.secrets.items() if value in arguments] == []
+
+
+def test_the_client_configuration_trusts_the_authority(site: Site) -> None:
+    text = (site.directory / "client" / "config.yaml").read_text()
+    assert f"dns:///{site.domain}:{site.https_port}" in text or f"dns:///{site.domain}\n" in text
+    assert str(site.directory / "ca.crt") in text
+    assert "insecureSkipVerify" not in text
