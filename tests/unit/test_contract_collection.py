@@ -1,0 +1,121 @@
+# Copyright (c) 2026, The flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds for the collection as a whole: one identity, one list of dependencies, no word about its tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+import yaml
+from unit.contract import MODULES, PLAYBOOKS, ROLES, ROOT, load, role_files, tracked_files
+
+PRODUCT = ("meta/", "playbooks/", "plugins/", "roles/")
+PYTHON = [path for path in tracked_files() if path.suffix == ".py" and path.stat().st_size]
+
+
+def galaxy() -> dict:
+    return load(ROOT / "galaxy.yml")
+
+
+def test_requirements_are_the_dependencies_of_the_collection() -> None:
+    required = {item["name"]: item["version"] for item in load(ROOT / "requirements.yml")["collections"]}
+    assert required == galaxy()["dependencies"]
+
+
+def test_the_dependencies_are_the_collections_that_are_used() -> None:
+    """A name with two dots before a module's arguments, or in a call of a filter, test or look-up."""
+    files = [path for role in ROLES for path in role_files(role, "tasks", "handlers", "vars", "defaults", "templates")]
+    used = set()
+    for path in [*files, *PLAYBOOKS]:
+        text = path.read_text()
+        used |= set(re.findall(r"^\s*(?:- )?([a-z_]+\.[a-z_]+)\.[a-z_0-9]+:", text, re.MULTILINE))
+        used |= set(re.findall(r"(?:\||is|lookup\(')\s*([a-z_]+\.[a-z_]+)\.[a-z_0-9]+", text))
+        used |= set(re.findall(r"group/([a-z_]+\.[a-z_]+)\.", text))
+    assert used - {"ansible.builtin", "flyte.onprem"} == set(galaxy()["dependencies"])
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    assert all(version.startswith(">=") for version in galaxy()["dependencies"].values())
+
+
+def test_the_changelog_describes_the_version_in_the_making() -> None:
+    released = load(ROOT / "changelogs/changelog.yaml")["releases"]
+    version = galaxy()["version"]
+    assert version in released or (ROOT / f"changelogs/fragments/{version}.yml").is_file()
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_files_say_their_licence(path) -> None:
+    head = path.read_text().splitlines()[:20]
+    assert "# SPDX-License-Identifier: GPL-3.0-or-later" in head
+    assert any("GNU General Public License v3.0+" in line for line in head)
+    if str(path.relative_to(ROOT)).startswith("plugins/"):
+        assert "from __future__ import annotations" in path.read_text()
+
+
+def test_the_licence_is_the_whole_text() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert "GNU GENERAL PUBLIC LICENSE" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_product_does_not_know_its_tests() -> None:
+    words = re.compile(r"\b(molecule|test ?bed|stand-?ins?|pytest|testinfra)\b", re.IGNORECASE)
+    for path in tracked_files():
+        if str(path.relative_to(ROOT)).startswith(PRODUCT) and path.name != "README.md":
+            assert not words.search(path.read_text()), f"{path.relative_to(ROOT)}: {words.search(path.read_text())}"
+
+
+def test_nothing_names_the_machine_it_was_written_on_or_a_package_index() -> None:
+    """Where packages come from is the business of each machine's own configuration."""
+    private = re.compile(
+        r"(?<![\w.-])/work/|/root/(?!\.kube)|pypi\.org|pythonhosted\.org|proxy\.golang\.org|goproxy|registry\.npmjs|"
+        r"crates\.io|repo1?\.maven|deb\.debian\.org|archive\.ubuntu\.com|--(?:extra-)?index-url"
+    )
+    for path in tracked_files():
+        if path.name in ("go.sum", "test_contract_collection.py"):
+            continue
+        found = private.search(path.read_text(errors="replace"))
+        assert not found, f"{path.relative_to(ROOT)} names {found[0] if found else ''}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_documents_itself(path) -> None:
+    constants = {
+        target.id: node.value.value
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    documentation = yaml.safe_load(constants["DOCUMENTATION"])
+    assert documentation["module"] == path.stem
+    assert {"check_mode", "diff_mode", "idempotent"} <= set(documentation.get("attributes", {})), "attributes"
+    for task in yaml.safe_load(constants["EXAMPLES"]):
+        assert "flyte.onprem." in yaml.safe_dump(task), "an example does not use the module"
+    for name, value in each_result(yaml.safe_load(constants["RETURN"]) or {}):
+        assert {"type", "returned", "description"} <= set(value), name
+
+
+def each_result(results: dict, prefix: str = "") -> list:
+    found = []
+    for name, value in results.items():
+        # Below a documented list or dict "returned" is that of the whole.
+        found.append((prefix + name, value if not prefix else {"returned": "", **value}))
+        found += each_result(value.get("contains") or {}, f"{prefix}{name}.")
+    return found
+
+
+@pytest.mark.parametrize("folder", ["modules", "module_utils"])
+def test_unit_tests_mirror_the_plugins(folder: str) -> None:
+    plugins = {path.stem for path in (ROOT / "plugins" / folder).glob("*.py") if path.stem != "__init__"}
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests/unit").rglob("test_*.py")}
+    assert {name for name in plugins if name not in tests and name.lstrip("_") not in tests} == set()
+
+
+def test_every_check_module_is_in_the_action_group() -> None:
+    group = load(ROOT / "meta/runtime.yml")["action_groups"]["checks"]
+    assert sorted(group) == [path.stem for path in MODULES if path.stem.endswith("_check")]
