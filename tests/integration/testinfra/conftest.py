@@ -119,7 +119,9 @@ def request_url(tls: ssl.SSLContext) -> Request:
     """Send one HTTP request; an error status is an answer, not an exception."""
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls), NoRedirect())
 
-    def send(url: str, *, method: str = "GET", data: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+    def send(
+        url: str, *, method: str = "GET", data: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
         request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
         try:
             with opener.open(request, timeout=60) as response:
@@ -134,7 +136,10 @@ def request_url(tls: ssl.SSLContext) -> Request:
 def channel(site: Site) -> Iterator[grpc.Channel]:
     """A gRPC channel through the ingress with the certificate verified for the site's name."""
     credentials = grpc.ssl_channel_credentials((site.directory / "ca.crt").read_bytes())
-    options = [("grpc.ssl_target_name_override", site.domain), ("grpc.default_authority", f"{site.domain}:{site.https_port}")]
+    options = [
+        ("grpc.ssl_target_name_override", site.domain),
+        ("grpc.default_authority", f"{site.domain}:{site.https_port}"),
+    ]
     with grpc.secure_channel(f"ipv4:{site.address}:{site.https_port}", credentials, options=options) as opened:
         yield opened
 

@@ -86,8 +86,8 @@ def test_postgresql_answers_pods_by_name(site: Site, kubectl: Callable[..., Any]
     name = f"reach-{time.time_ns()}"
     image = "docker.io/library/postgres:15-alpine"
     output = kubectl(
-        "run", name, "-n", "flyte", "--image", image, "--image-pull-policy=Never", "--restart=Never", "--rm", "-i", "--quiet",
-        "--command", "--", "pg_isready", "-h", site.database_domain, "-p", "5432", "-U", "flyte",
+        "run", name, "-n", "flyte", "--image", image, "--image-pull-policy=Never", "--restart=Never", "--rm", "-i",
+        "--quiet", "--command", "--", "pg_isready", "-h", site.database_domain, "-p", "5432", "-U", "flyte",
     )  # fmt: skip
     assert "accepting connections" in output
 
@@ -96,7 +96,9 @@ def namespaces_with_everything(kubectl: Callable[..., Any], project: str) -> set
     ready = set()
     for domain in ("development", "staging", "production"):
         namespace = f"{project}-{domain}"
-        found = kubectl("get", "secret,configmap,podtemplate", "-n", namespace, "--ignore-not-found", "-o", "name").split()
+        found = kubectl(
+            "get", "secret,configmap,podtemplate", "-n", namespace, "--ignore-not-found", "-o", "name"
+        ).split()
         if {"secret/flyte-task-s3", "configmap/site-ca", "podtemplate/flyte-task"} <= set(found):
             ready.add(namespace)
     return ready
@@ -108,7 +110,9 @@ def test_every_project_namespace_has_keys_authority_and_template(
 ) -> None:
     if project != "flytesnacks":
         body = json.dumps({"project": {"id": project, "name": project}}).encode()
-        made = request_url(f"{site.url}/api/v1/projects", method="POST", data=body, headers={"Content-Type": "application/json"})
+        made = request_url(
+            f"{site.url}/api/v1/projects", method="POST", data=body, headers={"Content-Type": "application/json"}
+        )
         assert made.status in (200, 409)
     deadline = time.monotonic() + 120
     expected = {f"{project}-{domain}" for domain in ("development", "staging", "production")}

@@ -1,0 +1,167 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host of the bed and the playbooks run against it, to be killed, fed nonsense and watched."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+BED = [sys.executable, str(ROOT / "tests/testbed/bed.py")]
+# Values that occur nowhere else, so that one hit anywhere is a leak.
+CANARIES = {
+    "site_database_password": "CanaryDatabase0a1b2c3d4e5f6g7h8i",
+    "site_object_store_secret_key": "CanaryStore9z8y7x6w5v4u3t2s1r0q",
+    "site_minio_root_password": "CanaryRoot0m1n2o3p4q5r6s7t8u9v0w",
+    "site_kubernetes_token": "CanaryToken5k4j3h2g1f0d9s8a7p6o5i",
+}
+
+
+@dataclass
+class Box:
+    """One host of the bed, its inventory, and the output of every run against it."""
+
+    name: str
+    folder: Path
+    output: str = ""
+    leaks: set[str] = field(default_factory=set)
+
+    @property
+    def site_directory(self) -> Path:
+        """Where the site's files lie on this machine."""
+        return self.folder / "site"
+
+    def shell(self, script: str, *, check: bool = True) -> str:
+        """Run a shell script on the host."""
+        done = subprocess.run(
+            ["podman", "exec", "-i", self.name, "sh", "-c", script], capture_output=True, text=True, check=False
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{script}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl on the host; '' where there is no cluster yet."""
+        return self.shell("k3s kubectl " + " ".join(arguments) + " 2>/dev/null", check=False)
+
+    def start(self, playbook: str, *arguments: str, variables: dict[str, Any] | None = None) -> subprocess.Popen[str]:
+        """Start a playbook at full verbosity with --diff."""
+        command = [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            f"flyte.onprem.{playbook}",
+            "-vvv",
+            "--diff",
+        ]
+        command += [f"--inventory={self.folder / 'hosts.yml'}", *arguments]
+        if variables:
+            command += ["--extra-vars", json.dumps(variables)]
+        environment = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_FORCE_COLOR="0")
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, errors="replace",
+        )  # fmt: skip
+
+    def run(self, playbook: str, *arguments: str, variables: dict[str, Any] | None = None) -> tuple[int, str]:
+        """Run a playbook to its end: exit code and output."""
+        process = self.start(playbook, *arguments, variables=variables)
+        output, _ = process.communicate()
+        self.output += output
+        return process.returncode, output
+
+    def run_until(self, reached: Callable[[], bool], playbook: str) -> None:
+        """Start a playbook and kill it, with all that it started, at the moment *reached* says so."""
+        process = self.start(playbook)
+        collected: list[str] = []
+        assert process.stdout is not None
+        reader = threading.Thread(target=lambda: collected.extend(process.stdout or []), daemon=True)
+        reader.start()
+        try:
+            while not reached():
+                assert process.poll() is None, (
+                    "the run ended before the point at which to kill it:\n" + "".join(collected)[-3000:]
+                )
+                time.sleep(0.1)
+        finally:
+            kill_tree(process.pid)
+            process.wait()
+            reader.join(timeout=10)
+            self.output += "".join(collected)
+
+
+def children(pid: int) -> Iterator[int]:
+    """Every process below *pid* on this machine, whichever session it is in."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    pending = [pid]
+    while pending:
+        for child in parents.get(pending.pop(), []):
+            yield child
+            pending.append(child)
+
+
+def kill_tree(pid: int) -> None:
+    """End *pid* and everything below it as a lost power supply would."""
+    for victim in [pid, *children(pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+
+
+def watch_arguments(box: Box, stop: threading.Event) -> None:
+    """Note every process of this machine and of its containers that shows a canary in its arguments."""
+    needles = [value.encode() for value in CANARIES.values()]
+    while not stop.wait(0.05):
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                arguments = entry.read_bytes()
+            except OSError:
+                continue
+            if any(needle in arguments for needle in needles):
+                box.leaks.add(arguments.replace(b"\0", b" ").decode(errors="replace")[:300])
+
+
+@pytest.fixture(scope="session")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A fresh host with an inventory whose secrets are canaries."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    box = Box(name="flyte-onprem-interrupted", folder=folder)
+    subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)
+    subprocess.run([*BED, "host-up", box.name], check=True)
+    groups = {group: {"hosts": {"box": None}} for group in ("k3s_servers", "postgresql", "minio")}
+    variables = {
+        "site_domain": "flyte.test",
+        "site_directory": str(box.site_directory),
+        "site_bundle": os.environ["FLYTE_ONPREM_BUNDLE"],
+        "k3s_kubelet_config": {"failCgroupV1": False},
+        **CANARIES,
+    }
+    host = {"ansible_connection": "containers.podman.podman", "ansible_host": box.name}
+    inventory = folder / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"box": host}, "children": groups, "vars": variables}}))
+    inventory.chmod(0o600)
+    stop = threading.Event()
+    watcher = threading.Thread(target=watch_arguments, args=(box, stop), daemon=True)
+    watcher.start()
+    yield box
+    stop.set()
+    watcher.join()
+    subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)

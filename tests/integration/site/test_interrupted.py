@@ -1,0 +1,90 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A site whose installation dies at five points and is simply run again; all of it watched for secrets.
+
+The tests of this file build on each other in their order: one host lives through all of it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from .conftest import CANARIES, Box
+
+HELM_PENDING = "get secret -n flyte -l owner=helm,status=pending-install -o name"
+HELM_DEPLOYED = "get secret -n flyte -l owner=helm,status=deployed -o name"
+
+
+def authority_is_made(box: Box) -> bool:
+    return (box.site_directory / "ca.crt").exists()
+
+
+def packages_are_being_unpacked(box: Box) -> bool:
+    return bool(box.shell("pgrep -x dpkg; pgrep -x dpkg-deb", check=False))
+
+
+def k3s_is_starting(box: Box) -> bool:
+    return box.shell("systemctl is-active k3s", check=False).strip() == "activating"
+
+
+def release_is_pending(box: Box) -> bool:
+    return bool(box.kubectl(HELM_PENDING))
+
+
+def release_is_deployed(box: Box) -> bool:
+    return bool(box.kubectl(HELM_DEPLOYED))
+
+
+# In the order in which a run reaches them.
+POINTS = [
+    ("after the authority", authority_is_made),
+    ("before k3s is ready", k3s_is_starting),
+    ("in the middle of apt", packages_are_being_unpacked),
+    ("in the middle of Helm", release_is_pending),
+    ("before the client file", release_is_deployed),
+]
+
+
+@pytest.mark.parametrize("reached", [point[1] for point in POINTS], ids=[point[0] for point in POINTS])
+def test_the_run_dies(box: Box, reached) -> None:
+    box.run_until(lambda: reached(box), "site")
+    # What the run started on the host dies with it, as at a loss of power.
+    box.shell("pkill -9 -x 'apt-get|dpkg|dpkg-deb'; pkill -9 -f AnsiballZ", check=False)
+    assert not (box.site_directory / "client" / "config.yaml").exists()
+
+
+def test_the_next_run_ends_well(box: Box) -> None:
+    code, output = box.run("site")
+    assert code == 0, output[-4000:]
+    assert (box.site_directory / "client" / "config.yaml").exists()
+
+
+def test_the_run_after_that_changes_nothing(box: Box) -> None:
+    code, output = box.run("site")
+    assert code == 0, output[-4000:]
+    recap = re.findall(r"changed=(\d+)", output)
+    assert set(recap) == {"0"}, re.findall(r"^changed: .*", output, re.M)
+
+
+def test_the_output_shows_no_secret(box: Box) -> None:
+    assert "TASK [" in box.output
+    shown = {name: box.output.index(value) for name, value in CANARIES.items() if value in box.output}
+    assert {name: box.output[max(0, at - 300) : at + 50] for name, at in shown.items()} == {}
+
+
+def test_no_process_ever_showed_a_secret(box: Box) -> None:
+    assert box.leaks == set()
+
+
+def test_the_watcher_would_have_seen_it(box: Box) -> None:
+    canary = next(iter(CANARIES.values()))
+    box.shell(f"timeout 2 sleep 1 || true; sh -c 'sleep 1' {canary}")
+    deadline = time.monotonic() + 5
+    while not box.leaks and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert any(canary in leak for leak in box.leaks)
+    box.leaks.clear()
