@@ -230,7 +230,7 @@ S3 = (
     ),
     Entry(
         id="S3-23",
-        title="{endpoint} answers in time",
+        title="{endpoint} answers",
         expected="each answer within {timeout} seconds",
         cause=(
             "The connection stands, but the store does not answer: it is overloaded, its disks hang, or a proxy "
@@ -386,4 +386,252 @@ S3 = (
     ),
 )
 
-CATALOGUE = {entry.id: entry for entry in (*TLS, *S3)}
+# Context of the PostgreSQL entries: {endpoint}, {host}, {port}, {database}, {user}, {sslmode}, {timeout}, {schema},
+# {minimum_version}, {maximum_version}, {pool_size}, {generation}, {max_clock_skew}.
+DATABASE = (
+    Entry(
+        id="DB-01",
+        title="Flyte can use the database password",
+        expected="no white space, backslash, opening apostrophe or double braces",
+        cause=(
+            "Flyte puts the password without quotes into its connection string; some characters end or change it there."
+        ),
+        fix="Give user {user} a password of letters and digits (such as 32 of them), in PostgreSQL and in the site.",
+    ),
+    Entry(
+        id="DB-02",
+        title="A database password is given",
+        expected="a password",
+        cause="With an empty password Flyte drops its connection options and turns TLS off.",
+        fix="Give user {user} a password of letters and digits (such as 32 of them), in PostgreSQL and in the site.",
+    ),
+    Entry(
+        id="DB-05",
+        title="User {user} may create tables in database {database}",
+        expected="CREATE on schema {schema}",
+        cause="Flyte makes its tables itself. Since PostgreSQL 15 nobody but the owner may create in schema public.",
+        fix=(
+            "Make the user owner of the database: ALTER DATABASE {database} OWNER TO {user}; or, in that database: "
+            "GRANT ALL ON SCHEMA {schema} TO {user}."
+        ),
+        reference="https://github.com/ansible-collections/community.postgresql/issues/716",
+    ),
+    Entry(
+        id="DB-06",
+        title="Notifications pass from session to session",
+        expected="a NOTIFY of one session received by another that LISTENs",
+        cause=(
+            "Between here and the server is a pooler in transaction mode (pgbouncer, say), which loses notifications "
+            "and session state. Flyte 2 learns of its runs' progress by notifications."
+        ),
+        fix="Point Flyte at PostgreSQL itself, or at a pool in session mode (pgbouncer: pool_mode = session).",
+    ),
+    Entry(
+        id="DB-07",
+        title="The server has room for Flyte's connections",
+        expected="{pool_size} connections for user {user}",
+        cause=(
+            "Flyte keeps a pool of connections; when the server has fewer, requests fail with 'too many clients' "
+            "under load."
+        ),
+        fix=(
+            "Raise max_connections and restart PostgreSQL, raise a limit of the user or database (CONNECTION LIMIT), "
+            "or lower Flyte's database.maxOpenConnections (and pool_size here)."
+        ),
+    ),
+    Entry(
+        id="DB-08",
+        title="The server is not too old",
+        expected="PostgreSQL {minimum_version} or newer",
+        cause="Flyte's tables and queries need a newer PostgreSQL.",
+        fix="Upgrade the server (pg_upgrade, or dump and restore), or use another one.",
+    ),
+    Entry(
+        id="DB-10",
+        title="The name {host} resolves",
+        expected="an address for {host}",
+        cause="The DNS of the machine that asks does not know the name of the database server.",
+        fix=(
+            "Correct the host, add a DNS record or an entry in /etc/hosts for {host}, or give its address in the "
+            "option address."
+        ),
+    ),
+    Entry(
+        id="DB-11",
+        title="There is a way to {endpoint}",
+        expected="a connection within {timeout} seconds",
+        cause="Packets are lost or have no route: the host is off, the address is wrong, or a firewall drops them.",
+        fix="Check the address, that the host is up, the route to it, and firewalls on the way.",
+    ),
+    Entry(
+        id="DB-12",
+        title="{endpoint} accepts connections",
+        expected="an open TCP port",
+        cause=(
+            "The host answers, but PostgreSQL does not run, listens on another port or only on localhost, or a "
+            "firewall rejects."
+        ),
+        fix=(
+            "Start PostgreSQL, look at listen_addresses and port in postgresql.conf (ss -ltn shows what listens), "
+            "and open the port in the firewall."
+        ),
+    ),
+    Entry(
+        id="DB-13",
+        title="{endpoint} speaks PostgreSQL",
+        expected="an answer in PostgreSQL's protocol within {timeout} seconds",
+        cause="Something else listens on this port, a proxy has no server behind it, or the server hangs.",
+        fix="Check host and port; if they are right, look at the server's log and load, and at the proxy's backends.",
+    ),
+    Entry(
+        id="DB-14",
+        title="{endpoint} offers TLS",
+        expected="TLS 1.2 or newer, as sslmode {sslmode} demands",
+        cause="TLS is off in the server, or it offers only versions that are too old.",
+        fix=(
+            "Set ssl = on, ssl_cert_file and ssl_key_file in postgresql.conf and reload, or choose another sslmode "
+            "if the way to the server is safe."
+        ),
+    ),
+    Entry(
+        id="DB-15",
+        title="{endpoint} admits user {user} to database {database}",
+        expected="a line of pg_hba.conf that admits user, database, this machine's address and the encryption used",
+        cause="The first matching line of pg_hba.conf rejects, or none matches. Lines of type hostssl match TLS only.",
+        fix=(
+            "Add a line to pg_hba.conf, such as: hostssl {database} {user} <address of the clients>/32 "
+            "scram-sha-256; then reload PostgreSQL. The addresses of Flyte's pods are needed as well as this "
+            "machine's."
+        ),
+    ),
+    Entry(
+        id="DB-16",
+        title="The password of user {user} is accepted",
+        expected="a successful authentication",
+        cause=(
+            "The password is not that of the user, the user does not exist, or its password has expired (VALID UNTIL)."
+        ),
+        fix="Set the password the site uses: ALTER ROLE {user} PASSWORD '…'; or give the site the one the server has.",
+    ),
+    Entry(
+        id="DB-17",
+        title="User {user} may connect to database {database}",
+        expected="a user with LOGIN, and CONNECT on the database",
+        cause="The user does not exist, may not log in (NOLOGIN), or CONNECT on the database was revoked.",
+        fix="ALTER ROLE {user} LOGIN; GRANT CONNECT ON DATABASE {database} TO {user};",
+    ),
+    Entry(
+        id="DB-18",
+        title="Database {database} exists",
+        expected="database {database}",
+        cause="The database was not created. Flyte could create it only with rights that it should not have.",
+        fix="CREATE DATABASE {database} OWNER {user} ENCODING 'UTF8' TEMPLATE template0;",
+    ),
+    Entry(
+        id="DB-19",
+        title="{endpoint} has a connection left",
+        expected="a free connection for user {user}",
+        cause="All connections that the server, the database or the user may have are taken.",
+        fix=(
+            "Find who holds them (SELECT usename, client_addr, count(*) FROM pg_stat_activity GROUP BY 1, 2), end "
+            "what is idle, then raise max_connections or the CONNECTION LIMIT."
+        ),
+    ),
+    Entry(
+        id="DB-20",
+        title="{endpoint} accepts sessions",
+        expected="a session that is ready for queries",
+        cause=(
+            "The server starts, stops or recovers at this moment, the database is closed to connections, or it "
+            "refuses for the reason shown."
+        ),
+        fix=(
+            "Wait for the server and look at its log; for a closed database: ALTER DATABASE {database} "
+            "ALLOW_CONNECTIONS true."
+        ),
+    ),
+    Entry(
+        id="DB-21",
+        title="Queries are answered",
+        expected="a session by libpq, and an answer to a query",
+        cause="The login worked, but libpq's session or the query failed for the reason shown.",
+        fix=(
+            "Look at the server's log, and at what lies between (a pooler, a proxy); please report it if the reason "
+            "is none of these."
+        ),
+    ),
+    Entry(
+        id="DB-22",
+        title="The server is not too new",
+        expected="PostgreSQL {maximum_version} or older",
+        cause="The server is newer than the newest version asked for.",
+        fix="Use an older server, or raise maximum_version after a test.",
+    ),
+    Entry(
+        id="DB-23",
+        title="The server's version still gets fixes",
+        expected="a major version within its five years of support",
+        cause="The PostgreSQL project no longer fixes this major version, security faults included.",
+        fix="Plan an upgrade to a supported major version.",
+        reference="https://www.postgresql.org/support/versioning/",
+    ),
+    Entry(
+        id="DB-24",
+        title="The password is asked for by SCRAM",
+        expected="scram-sha-256",
+        cause="pg_hba.conf admits this user by a weaker method, or the stored password is an old md5 hash.",
+        fix=(
+            "Set password_encryption = 'scram-sha-256', set the user's password again, and use scram-sha-256 in "
+            "pg_hba.conf."
+        ),
+    ),
+    Entry(
+        id="DB-25",
+        title="The server is the primary",
+        expected="a server that is not in recovery",
+        cause="This is a read-only standby, or the server is being restored.",
+        fix=(
+            "Give the primary's address (behind a proxy: the port for writing), or promote this server: SELECT "
+            "pg_promote()."
+        ),
+    ),
+    Entry(
+        id="DB-26",
+        title="Transactions may write",
+        expected="transactions that are not read-only",
+        cause="default_transaction_read_only is set for the server, the database or the user.",
+        fix=(
+            "ALTER DATABASE {database} RESET default_transaction_read_only; ALTER ROLE {user} RESET "
+            "default_transaction_read_only; or the same in postgresql.conf."
+        ),
+    ),
+    Entry(
+        id="DB-27",
+        title="Database {database} is in UTF-8",
+        expected="encoding UTF8",
+        cause="Names and inputs of workflows hold any character; in this encoding some cannot be stored.",
+        fix="Create the database anew: CREATE DATABASE {database} OWNER {user} ENCODING 'UTF8' TEMPLATE template0.",
+    ),
+    Entry(
+        id="DB-28",
+        title="Database {database} is not used by another generation of Flyte",
+        expected="no tables but those of Flyte {generation}",
+        cause=(
+            "Flyte 1 and Flyte 2 have tables of the same names with different columns; the second one fails in its "
+            "queries."
+        ),
+        fix="Give each generation a database of its own.",
+    ),
+    Entry(
+        id="DB-29",
+        title="The clocks of this machine and of the server agree",
+        expected="a difference of at most {max_clock_skew} seconds",
+        cause=(
+            "One of the two clocks is wrong. Certificates and signed URLs stop working, and times in Flyte's records "
+            "do not fit."
+        ),
+        fix="Run a time service (chrony, systemd-timesyncd) on both machines, and correct the clock that is wrong.",
+    ),
+)
+
+CATALOGUE = {entry.id: entry for entry in (*TLS, *S3, *DATABASE)}

@@ -211,7 +211,7 @@ def render(row: Check) -> str:
     return "\n".join(lines)
 
 
-def finish(module: AnsibleModule, report: Report, *, report_only: bool) -> t.NoReturn:
+def finish(module: AnsibleModule, report: Report, *, report_only: bool) -> None:
     """End a check module: the whole report either way, as a failure unless told to report only."""
     result: dict[str, t.Any] = {"changed": False, "msg": report.message(), **report.as_dict()}
     if report.passed or report_only:

@@ -31,7 +31,7 @@ EXPIRED = (9, 10)  # not yet valid, expired
 WRONG_NAME = (62, 64)  # host name, IP address
 
 # Python 3.9 tells a socket's own timeout from the TimeoutError of the kernel.
-TIMED_OUT = (TimeoutError, socket.timeout)  # noqa: UP041
+TIMED_OUT = (TimeoutError, socket.timeout)
 
 NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 

@@ -1,0 +1,773 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is PRIVATE to the collection. It can change at any time.
+
+"""Asks an S3 store, with the keys that Flyte will use, for all that Flyte needs of it.
+
+Needs boto3. Every object is written below C(<prefix>flyte-onprem-check/) and
+removed again; what a killed run left there, the next one removes.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import email.utils
+import functools
+import hashlib
+import http.client
+import os
+import ssl
+import time
+import typing as t
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
+    FAILED,
+    PASSED,
+    Check,
+    Failed,
+    Probe,
+    Report,
+    Skipped,
+    Warned,
+)
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import Address, ReachIds, parse_url, reach
+from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
+    NO_BUCKET,
+    NO_OBJECT,
+    TRANSIENT,
+    S3Error,
+    Unanswered,
+    Unroutable,
+    from_client_error,
+    parse_error,
+)
+
+PROBE_FOLDER = "flyte-onprem-check/"
+
+# Whatever is younger may belong to a check that runs at this moment, from another host or pod.
+LEFTOVER_AGE = 300
+
+# Below S3's own limit, but no clock that a time service keeps.
+CLOCK_WARNING = 60
+
+MIB = 1024 * 1024
+SIGNED_SIZE = MIB + 512 * 1024  # above the 1 MiB at which NGINX stops unless told otherwise
+PART_SIZE = 5 * MIB  # the least that S3 takes for a part that is not the last
+SIGNED_URL_SECONDS = 300
+
+# While one of these stands, nothing else can be asked.
+FATAL = frozenset(("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38"))
+
+CHECK_MODE = "check mode: nothing is written"
+
+Answer = t.TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket, and the prefix below which Flyte writes in it."""
+
+    name: str
+    prefix: str = ""
+
+    @property
+    def folder(self) -> str:
+        prefix = self.prefix.strip("/")
+        return (f"{prefix}/" if prefix else "") + PROBE_FOLDER
+
+
+@dataclass(frozen=True)
+class Store:
+    """An S3 store as Flyte will use it. Without keys, boto3 looks where it always does."""
+
+    endpoint: str
+    public_endpoint: str = ""
+    region: str = "us-east-1"
+    access_key: str | None = None
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    addressing_style: str = "path"
+    timeout: float = 10
+    retries: int = 2
+    max_clock_skew: int = 900
+
+
+def examine(store: Store, buckets: t.Sequence[Bucket], *, write: bool) -> Report:
+    """Ask all there is to ask; C(write) is false in check mode.
+
+    Raises C(ValueError), with a text for people, for an endpoint that is no address.
+    """
+    return Examination(store, buckets, write=write).run()
+
+
+class Examination:
+    """One run over a store: the rows so far, and what has been written and must go again."""
+
+    def __init__(self, store: Store, buckets: t.Sequence[Bucket], *, write: bool) -> None:
+        self.store = store
+        self.buckets = buckets
+        self.write = write
+        self.address = parse_endpoint(store.endpoint)
+        self.public = parse_endpoint(store.public_endpoint or store.endpoint)
+        self.report = Report(
+            CATALOGUE,
+            endpoint=self.address.endpoint,
+            host=self.address.host,
+            public_endpoint=self.public.endpoint,
+            region=store.region,
+            timeout=f"{store.timeout:g}",
+            max_clock_skew=str(store.max_clock_skew),
+        )
+        self.report.facts["leftovers"] = []
+        self.fatal: list[Check] = []
+
+    @functools.cached_property
+    def client(self) -> t.Any:
+        return make_client(self.store, self.address)
+
+    @functools.cached_property
+    def public_client(self) -> t.Any:
+        return make_client(self.store, self.public)
+
+    def check(self, id: str, probe: Probe, *, after: t.Iterable[Check] = (), **context: str) -> Check:
+        """As C(Report.check), skipped as well once something has failed that stops everything."""
+        known = len(self.report.rows)
+        row = self.report.check(id, probe, after=[*self.fatal, *after], **context)
+        self.fatal += [new for new in self.report.rows[known:] if new.status == FAILED and new.id in FATAL]
+        return row
+
+    def run(self) -> Report:
+        reached = reach(
+            self.report,
+            self.address,
+            ids=ReachIds(name="S3-20", port="S3-21", way="S3-22"),
+            ca_file=self.store.ca_file,
+            timeout=self.store.timeout,
+            retries=self.store.retries,
+        )
+        greeted = self.check("S3-24", self.greet, after=[reached])
+        self.check("S3-08", self.compare_clocks, after=[greeted])
+        accepted = self.check_credentials(after=greeted)
+        public = reached
+        if self.public != self.address:
+            public = reach(
+                self.report,
+                self.public,
+                ids=ReachIds(name="S3-01", port="S3-21", way="S3-22"),
+                ca_file=self.store.ca_file,
+                timeout=self.store.timeout,
+                retries=self.store.retries,
+                after=[*self.fatal, reached],
+            )
+        for bucket in self.buckets:
+            BucketExamination(self, bucket, accepted=accepted, public=public).run()
+        return self.report
+
+    # The store as a whole
+
+    def greet(self) -> str:
+        """An unsigned request: is this S3 at all? Its answer also tells the time."""
+        started = time.time()
+        status, headers, body = http_request(
+            self.address, "GET", "/", ca_file=self.store.ca_file, timeout=self.store.timeout
+        )
+        ended = time.time()
+        self.report.facts["server"] = headers.get("server", "")
+        self.report.facts["latency_ms"] = round((ended - started) * 1000, 1)
+        date = email.utils.parsedate_to_datetime(headers["date"]) if "date" in headers else None
+        if date is not None:
+            self.report.facts["clock_skew"] = round(date.timestamp() - (started + ended) / 2, 1)
+        error = parse_error(body)
+        if error is None and status >= 500:
+            raise Failed(f"HTTP {status} from {headers.get('server', 'a server')}", id="S3-30")
+        if error is None and b"ListAllMyBucketsResult" not in body and "x-amz-request-id" not in headers:
+            if b"HTTP request to an HTTPS server" in body:
+                raise Failed("the port asks for TLS", fix="Write the endpoint with https://.")
+            raise Failed(f"HTTP {status}, {headers.get('content-type', 'no content type')}, and no S3 error document")
+        return f"HTTP {status} from {headers.get('server', 'an unnamed server')}"
+
+    def compare_clocks(self) -> str:
+        skew = self.report.facts.get("clock_skew")
+        if skew is None:
+            raise Skipped("the answer holds no Date")
+        seen = f"the store is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} this machine"
+        if abs(skew) >= self.store.max_clock_skew:
+            raise Failed(seen)
+        if abs(skew) > CLOCK_WARNING:
+            raise Warned(seen)
+        return seen
+
+    def check_credentials(self, *, after: Check) -> Check:
+        """S3-25, S3-26, S3-28, S3-29 from one request: the list of all buckets, which may be denied."""
+        names: list[str] = []
+        refused: list[S3Error] = []
+
+        def ask() -> str:
+            try:
+                answer = self.call(self.client.list_buckets)
+                names.extend(str(bucket["Name"]) for bucket in answer.get("Buckets") or [])
+            except S3Error as exc:
+                # Only whoever is known and signs rightly is told that he may not, or that the store can not.
+                if not exc.denied and exc.fault not in ("S3-26", "S3-28", "S3-32"):
+                    raise exc.outcome() from exc
+                refused.append(exc)
+            return f"access key {self.store.access_key or 'found by boto3'} is known"
+
+        def faultless(id: str, good: str) -> str:
+            for exc in refused:
+                if exc.fault == id:
+                    raise exc.outcome()
+            return good
+
+        def hidden() -> str:
+            if refused:
+                return f"the list of buckets is not given ({refused[0].code})"
+            others = sorted(set(names) - {bucket.name for bucket in self.buckets})
+            if others:
+                raise Warned(f"{len(others)} other buckets are visible: {', '.join(others[:5])}")
+            return "no other bucket is visible"
+
+        known = self.check("S3-25", ask, after=[after])
+        signed = self.check("S3-26", lambda: faultless("S3-26", "the signature matches"), after=[known])
+        region = self.check("S3-28", lambda: faultless("S3-28", "requests are accepted"), after=[signed])
+        self.check("S3-29", hidden, after=[region])
+        return region
+
+    # Requests
+
+    def call(self, operation: t.Callable[..., Answer], **arguments: t.Any) -> Answer:
+        """One request by boto3, again where that may help. Raises C(S3Error) only."""
+        attempt = 0
+        while True:
+            try:
+                return call_once(operation, virtual=self.store.addressing_style == "virtual", **arguments)
+            except S3Error as exc:
+                attempt += 1
+                if exc.code not in TRANSIENT or attempt > self.store.retries:
+                    raise
+                time.sleep(min(0.25 * 2**attempt, self.store.timeout))
+
+
+class BucketExamination:
+    """The rows of one bucket."""
+
+    def __init__(self, store: Examination, bucket: Bucket, *, accepted: Check, public: Check) -> None:
+        self.all = store
+        self.bucket = bucket
+        self.accepted = accepted
+        self.public = public
+        stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        self.folder = f"{bucket.folder}{stamp}-{os.urandom(4).hex()}/"
+        self.content = os.urandom(1024)
+        self.written: list[Written] = []
+        self.uploads: list[tuple[str, str]] = []  # key, upload id
+        self.found: list[t.Mapping[str, t.Any]] = []
+        self.first_write: S3Error | str | None = "not tried"
+        self.rows: dict[str, Check] = {}
+        self.untold = False
+        self.unanswered = False
+
+    def check(self, id: str, probe: Probe, *after: str) -> Check:
+        """A row of this bucket, after the rows of it named by their ids."""
+        needed = [self.accepted, *(self.rows[name] for name in after if name in self.rows)]
+        self.rows[id] = self.all.check(id, probe, after=needed, **self.context)
+        return self.rows[id]
+
+    @property
+    def client(self) -> t.Any:
+        return self.all.client
+
+    @property
+    def context(self) -> dict[str, str]:
+        return {"bucket": self.bucket.name, "probe_prefix": self.bucket.folder}
+
+    def run(self) -> None:
+        try:
+            self.probe()
+        finally:
+            # Also when the play is interrupted in the middle.
+            self.clean_up()
+        if any(written.version for written in self.written):
+            self.check("S3-33", self.no_versions_left, "S3-14")
+
+    def probe(self) -> None:
+        self.check("S3-04", self.exists)
+        if self.untold:
+            # What could not be told about the bucket does not hide which right is denied.
+            del self.rows["S3-04"]
+        self.check("S3-11", self.list_folder, "S3-04")
+        self.check("S3-12", self.put, "S3-04")
+        self.check("S3-13", self.get, "S3-04")
+        self.check("S3-14", self.delete, "S3-04")
+        # Nothing more is written where it could not be deleted.
+        self.check("S3-16", self.overwrite, "S3-12", "S3-13", "S3-14")
+        self.check("S3-18", self.special_key, "S3-12", "S3-13", "S3-14")
+        self.check("S3-15", self.multipart, "S3-12", "S3-14")
+        self.check("S3-17", self.abort, "S3-12", "S3-14", "S3-15")
+        self.check_signed_url("S3-12", "S3-13", "S3-14")
+        self.check("S3-19", self.leftovers, "S3-11", "S3-14")
+
+    # Rights
+
+    def exists(self) -> str:
+        try:
+            self.call(self.client.head_bucket)
+        except S3Error as exc:
+            if exc.code in NO_BUCKET:
+                raise Failed(f"there is no bucket {self.bucket.name}") from exc
+            if not exc.denied:
+                raise exc.outcome() from exc
+        else:
+            return "it exists"
+        self.untold = True
+        # Whether it exists is not told to someone who may not list it. A write tells, where it is allowed.
+        if not self.all.write:
+            raise Skipped("cannot be told: the store denies HeadBucket, and check mode does not write")
+        refused = self.try_write()
+        self.untold = refused is not None and refused.denied
+        if refused is None:
+            return "it exists, since it took an object; HeadBucket is denied"
+        if refused.code in NO_BUCKET:
+            raise Failed(f"there is no bucket {self.bucket.name}")
+        if not refused.denied:
+            raise refused.outcome()
+        raise Skipped("cannot be told: the store denies HeadBucket and PutObject")
+
+    def list_folder(self) -> str:
+        started = time.monotonic()
+        try:
+            answer = self.call(self.client.list_objects_v2, Prefix=self.bucket.folder)
+        except S3Error as exc:
+            raise exc.outcome(denied="S3-11") from exc
+        self.found = [found for found in answer.get("Contents") or [] if not str(found["Key"]).startswith(self.folder)]
+        return f"allowed, in {(time.monotonic() - started) * 1000:.0f} ms"
+
+    def try_write(self) -> S3Error | None:
+        """Write the first object, once; the refusal if there was one."""
+        if isinstance(self.first_write, str):
+            try:
+                self.put_object("object", self.content)
+                self.first_write = None
+            except S3Error as exc:
+                self.first_write = exc
+        return self.first_write
+
+    def put(self) -> str:
+        self.needs_write()
+        refused = self.try_write()
+        if refused:
+            raise refused.outcome(denied="S3-12")
+        return "allowed"
+
+    def get(self) -> str:
+        if self.passed("S3-12"):
+            try:
+                content = self.get_object("object")
+            except S3Error as exc:
+                raise exc.outcome(denied="S3-13") from exc
+            return same(content, self.content)
+        # Nothing could be written. Whoever may read is told that there is no such object.
+        try:
+            self.get_object("missing")
+        except S3Error as exc:
+            if exc.code in NO_OBJECT:
+                return "allowed; no content compared, since nothing was written"
+            if exc.denied and not self.passed("S3-11"):
+                raise Skipped("cannot be told: without s3:ListBucket a missing object is denied as well") from exc
+            raise exc.outcome(denied="S3-13") from exc
+        raise Failed("an object that was never written could be read", id="S3-40")
+
+    def delete(self) -> str:
+        self.needs_write()
+        # Deleting what is not there succeeds for whoever may delete.
+        first = next(iter(self.written), None)
+        try:
+            self.delete_object(first.key if first else self.folder + "missing")
+        except S3Error as exc:
+            stays = f"; {first.key} of this check stays" if first else ""
+            raise Failed(f"{exc}{stays}", id=exc.outcome(denied="S3-14").id) from exc
+        return "allowed"
+
+    # Objects that are more than small ones
+
+    def overwrite(self) -> str:
+        second = os.urandom(1024)
+        try:
+            self.put_object("replaced", self.content)
+            self.put_object("replaced", second)
+            return same(self.get_object("replaced"), second, id="S3-16")
+        except S3Error as exc:
+            raise exc.outcome(denied="S3-16") from exc
+
+    def special_key(self) -> str:
+        name = "a b+c%20d=e&f/\u00fc\u4e2d.txt"
+        try:
+            self.put_object(name, self.content)
+            return same(self.get_object(name), self.content, id="S3-18")
+        except S3Error as exc:
+            if exc.denied or exc.fault == "S3-26" or exc.code in NO_OBJECT:
+                # The keys are right, as other objects have shown.
+                raise Failed(str(exc)) from exc
+            raise exc.outcome() from exc
+
+    def multipart(self) -> str:
+        parts = (os.urandom(1024) * (PART_SIZE // 1024), self.content)
+        try:
+            key, upload = self.begin_upload("parts")
+            self.complete_upload(
+                key, upload, [self.upload_part(key, upload, n, part) for n, part in enumerate(parts, 1)]
+            )
+            size = sum(len(part) for part in parts)
+            if self.passed("S3-13"):
+                seen = self.call(self.client.head_object, Key=key)["ContentLength"]
+                if seen != size:
+                    raise Failed(f"{size} bytes were written, {seen} are there")
+        except S3Error as exc:
+            raise exc.outcome(denied="S3-15") from exc
+        return f"{size} bytes in {len(parts)} parts"
+
+    def abort(self) -> str:
+        try:
+            key, upload = self.begin_upload("abandoned")
+            part = self.upload_part(key, upload, 1, self.content)
+        except S3Error as exc:
+            raise exc.outcome(denied="S3-15") from exc
+        try:
+            self.abort_upload(key, upload)
+        except S3Error as exc:
+            if not exc.denied:
+                raise exc.outcome() from exc
+            # An object can be deleted, an upload that may not be aborted would stay.
+            self.complete_upload(key, upload, [part])
+            raise Warned(str(exc)) from exc
+        return "allowed"
+
+    # The way of browsers and clients
+
+    def check_signed_url(self, *after: str) -> None:
+        context = {**self.context, "endpoint": self.all.public.endpoint, "host": self.all.public.host}
+        needed = [*self.all.fatal, self.accepted, self.public, *(self.rows[name] for name in after)]
+        # Straight to the report: a fault of the public endpoint stops nothing else.
+        self.all.report.check("S3-07", self.signed_url, after=needed, **context)
+
+    def signed_url(self) -> str:
+        """Upload and download as C(pyflyte) does: MD5 and Host signed, no header of ours beside."""
+        content = os.urandom(1024) * (SIGNED_SIZE // 1024)
+        md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+        key = self.folder + "signed"
+        started = time.monotonic()
+        self.written.append(Written(key=key))
+        headers = self.signed_request("put_object", "PUT", key, content=content, headers={"Content-MD5": md5})[0]
+        self.written[-1].version = headers.get("x-amz-version-id", "")
+        back = self.signed_request("get_object", "GET", key)[1]
+        same(back, content)
+        return f"{len(content)} bytes up and down in {(time.monotonic() - started) * 1000:.0f} ms"
+
+    def signed_request(
+        self, operation: str, method: str, key: str, *, content: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[dict[str, str], bytes]:
+        store = self.all.store
+        parameters = {"Bucket": self.bucket.name, "Key": key}
+        if headers:
+            parameters["ContentMD5"] = headers["Content-MD5"]
+        # Whoever has this address may use it: it goes into no message.
+        url = urlsplit(
+            self.all.public_client.generate_presigned_url(operation, Params=parameters, ExpiresIn=SIGNED_URL_SECONDS)
+        )
+        # With virtual-host addressing the bucket is part of the name.
+        where = parse_url(f"{url.scheme}://{url.netloc}")
+        try:
+            status, answer, body = http_request(
+                where,
+                method,
+                f"{url.path}?{url.query}",
+                body=content,
+                headers=headers or {},
+                ca_file=store.ca_file,
+                timeout=store.timeout,
+            )
+        except Failed as exc:
+            if exc.id == "S3-23":
+                raise
+            raise Failed(f"signed {method}: {exc.observed}", id=exc.id) from exc
+        if status in (200, 204):
+            return answer, body
+        error = parse_error(body)
+        if error is None:
+            seen = (
+                f"signed {method} gave HTTP {status} from {answer.get('server', 'a server')}, and no S3 error document"
+            )
+            raise Failed(seen, id={413: "S3-34", 502: "S3-30", 503: "S3-30", 504: "S3-30"}.get(status, "S3-35"))
+        refused = S3Error(operation=f"signed {method}", code=error[0], status=status, words=error[1])
+        # The keys, the bucket and the rights are good, as the rows before have shown.
+        another = {"S3-04": "S3-35", "S3-25": "S3-35", "S3-26": "S3-07", "S3-28": "S3-07"}
+        raise Failed(str(refused), id=another.get(refused.fault, "S3-07" if refused.denied else refused.fault))
+
+    # What must not stay
+
+    def leftovers(self) -> str:
+        """Remove what a killed run left, but not what a run beside this one has just written."""
+        now = time.time() + self.all.report.facts.get("clock_skew", 0)
+        old = [item for item in self.found if now - item["LastModified"].timestamp() > LEFTOVER_AGE]
+        young = len(self.found) - len(old)
+        removed, failed = 0, ""
+        for item in old if self.all.write else []:
+            try:
+                self.delete_object(str(item["Key"]))
+                removed += 1
+            except S3Error as exc:
+                failed = f"; {exc}"
+        removed += self.abort_old_uploads(now) if self.all.write else 0
+        left = len(old) - min(removed, len(old))
+        if left:
+            raise Warned(f"{left} objects of earlier checks are there{failed}")
+        if young:
+            raise Warned(
+                f"{young} objects less than {LEFTOVER_AGE} seconds old are there, perhaps of a check that runs"
+            )
+        return f"{removed} objects of an earlier check removed" if removed else "nothing"
+
+    def abort_old_uploads(self, now: float) -> int:
+        """Unfinished uploads, where the policy lets them be listed, which Flyte does not need."""
+        count = 0
+        try:
+            uploads = self.call(self.client.list_multipart_uploads, Prefix=self.bucket.folder).get("Uploads") or []
+            for upload in uploads:
+                if now - upload["Initiated"].timestamp() > LEFTOVER_AGE:
+                    self.call(self.client.abort_multipart_upload, Key=upload["Key"], UploadId=upload["UploadId"])
+                    count += 1
+        except S3Error:
+            pass  # the row is about what can be seen
+        return count
+
+    def clean_up(self) -> None:
+        """Remove all that this run wrote; what stays is named among the facts."""
+        removals: list[tuple[Written, t.Callable[[], t.Any]]] = []
+        for key, upload in list(self.uploads):
+            removals.append((Written(key=key), functools.partial(self.abort_upload, key, upload)))
+        for written in self.written:
+            if not written.version and not written.gone:
+                removals.append((written, functools.partial(self.delete_object, written.key)))
+        self.remove(removals)
+        # By now with the delete markers that the store has set.
+        self.remove(
+            (written, functools.partial(self.delete_version, written)) for written in self.written if written.version
+        )
+
+    def remove(self, removals: t.Iterable[tuple[Written, t.Callable[[], t.Any]]]) -> None:
+        for written, removal in removals:
+            try:
+                if not self.unanswered:
+                    removal()
+                    continue
+            except S3Error as exc:
+                written.refusal = str(exc)
+                # A store that has gone away costs one timeout, not one for each object.
+                self.unanswered = isinstance(exc, Unanswered)
+            left = {"bucket": self.bucket.name, "key": written.key, "version": written.version}
+            if left not in self.all.report.facts["leftovers"]:
+                self.all.report.facts["leftovers"].append(left)
+
+    def no_versions_left(self) -> str:
+        stay = [written for written in self.written if written.version and not written.gone]
+        if stay:
+            raise Warned(f"{len(stay)} versions below {self.folder} stay: {stay[0].refusal}")
+        return "all versions removed"
+
+    # Requests
+
+    def call(self, operation: t.Callable[..., Answer], **arguments: t.Any) -> Answer:
+        return self.all.call(operation, Bucket=self.bucket.name, **arguments)
+
+    def put_object(self, name: str, content: bytes) -> None:
+        # Noted before it is sent: a write whose answer is lost may have happened.
+        written = Written(key=self.folder + name)
+        self.written.append(written)
+        try:
+            answer = self.call(self.client.put_object, Key=written.key, Body=content)
+        except S3Error as exc:
+            if not isinstance(exc, Unanswered):
+                self.written.remove(written)
+            raise
+        written.version = real_version(answer)
+
+    def get_object(self, name: str) -> bytes:
+        answer = self.call(self.client.get_object, Key=self.folder + name)
+        return bytes(answer["Body"].read())
+
+    def delete_object(self, key: str) -> None:
+        answer = self.call(self.client.delete_object, Key=key)
+        for written in self.written:
+            written.gone = written.gone or (written.key == key and not written.version)
+        if answer.get("DeleteMarker") and real_version(answer):
+            self.written.append(Written(key=key, version=real_version(answer)))
+
+    def delete_version(self, written: Written) -> None:
+        self.call(self.client.delete_object, Key=written.key, VersionId=written.version)
+        written.gone = True
+
+    def begin_upload(self, name: str) -> tuple[str, str]:
+        key = self.folder + name
+        upload = str(self.call(self.client.create_multipart_upload, Key=key)["UploadId"])
+        self.uploads.append((key, upload))
+        return key, upload
+
+    def upload_part(self, key: str, upload: str, number: int, content: bytes) -> dict[str, t.Any]:
+        answer = self.call(self.client.upload_part, Key=key, UploadId=upload, PartNumber=number, Body=content)
+        return {"PartNumber": number, "ETag": answer["ETag"]}
+
+    def complete_upload(self, key: str, upload: str, parts: list[dict[str, t.Any]]) -> None:
+        written = Written(key=key)
+        self.written.append(written)
+        answer = self.call(
+            self.client.complete_multipart_upload, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+        )
+        self.uploads.remove((key, upload))
+        written.version = real_version(answer)
+
+    def abort_upload(self, key: str, upload: str) -> None:
+        self.call(self.client.abort_multipart_upload, Key=key, UploadId=upload)
+        self.uploads.remove((key, upload))
+
+    def passed(self, id: str) -> bool:
+        return self.rows[id].status == PASSED
+
+    def needs_write(self) -> None:
+        if not self.all.write:
+            raise Skipped(CHECK_MODE)
+
+
+@dataclass
+class Written:
+    """An object, version or delete marker that this run made."""
+
+    key: str
+    version: str = ""
+    gone: bool = False
+    refusal: str = ""
+
+
+def real_version(answer: t.Mapping[str, t.Any]) -> str:
+    """The version id of an answer; C(null) is that of a bucket without versions."""
+    version = str(answer.get("VersionId") or "")
+    return "" if version == "null" else version
+
+
+def same(content: bytes, expected: bytes, *, id: str = "S3-40") -> str:
+    if content != expected:
+        raise Failed(f"{len(expected)} bytes were written, {len(content)} bytes with other content came back", id=id)
+    return "allowed, and the content is the same"
+
+
+def parse_endpoint(url: str) -> Address:
+    """An address of a store. Raises C(ValueError), with a text for people."""
+    address = parse_url(url)
+    if address.path.strip("/"):
+        raise ValueError(f"{url!r} has a path; an S3 store needs a host name (or a port) of its own")
+    return address
+
+
+def parse_bucket(given: t.Any) -> Bucket:
+    """A bucket from its name, or from a dictionary with name and prefix. Raises C(ValueError)."""
+    fields = {"name": given} if isinstance(given, str) else given
+    if not isinstance(fields, dict) or not fields.get("name") or set(fields) - {"name", "prefix"}:
+        raise ValueError(f"buckets: {given!r} is neither a name nor a dictionary with name and, if wanted, prefix")
+    return Bucket(name=str(fields["name"]), prefix=str(fields.get("prefix") or ""))
+
+
+def make_client(store: Store, address: Address) -> t.Any:
+    """A boto3 client that asks once, waits no longer than told, and goes through no proxy: pods do not either."""
+    import boto3  # noqa: PLC0415  see _imports.py
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    options: dict[str, t.Any] = {
+        "signature_version": "s3v4",
+        "connect_timeout": store.timeout,
+        "read_timeout": store.timeout,
+        "retries": {"total_max_attempts": 1, "mode": "standard"},
+        "proxies": {},
+        "s3": {"addressing_style": store.addressing_style},
+    }
+    try:
+        # Checksums that newer clients add by themselves, and that Flyte does not send, are refused by older stores.
+        config = Config(
+            request_checksum_calculation="when_required", response_checksum_validation="when_required", **options
+        )
+    except TypeError:  # botocore before 1.36 has neither the checksums nor the options
+        config = Config(**options)
+    try:
+        session = boto3.session.Session(
+            aws_access_key_id=store.access_key,
+            aws_secret_access_key=store.secret_key,
+            aws_session_token=store.session_token,
+            region_name=store.region,
+        )
+        return session.client("s3", endpoint_url=address.endpoint, verify=store.ca_file or None, config=config)
+    except BotoCoreError as exc:  # a profile that is not there, half of a pair of keys
+        raise Failed(str(exc), id="S3-38") from exc
+
+
+def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments: t.Any) -> Answer:
+    """Run one boto3 operation and turn whatever it raises into C(S3Error)."""
+    from botocore import exceptions  # noqa: PLC0415  see _imports.py
+
+    name = "".join(word.capitalize() for word in operation.__name__.split("_"))
+    try:
+        return operation(**arguments)
+    except exceptions.ClientError as exc:
+        raise from_client_error(name, exc.response) from exc
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as exc:
+        raise Failed(str(exc), id="S3-38") from exc
+    except exceptions.ParamValidationError as exc:
+        raise S3Error(operation=name, code="InvalidBucketName", words=str(exc)) from exc
+    except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as exc:
+        raise Unanswered(operation=name, code="no answer in time") from exc
+    except exceptions.ConnectionClosedError as exc:
+        raise Unanswered(operation=name, code="ConnectionClosed") from exc
+    except (exceptions.EndpointConnectionError, exceptions.SSLError) as exc:
+        kind = Unroutable if virtual else Unanswered
+        raise kind(operation=name, code=type(exc).__name__, words=str(exc)) from exc
+    except exceptions.BotoCoreError as exc:
+        raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
+
+
+def http_request(
+    address: Address,
+    method: str,
+    target: str,
+    *,
+    ca_file: str | None,
+    timeout: float,
+    body: bytes = b"",
+    headers: t.Mapping[str, str] | None = None,
+) -> tuple[int, dict[str, str], bytes]:
+    """One plain request: status, headers in lower case, body. Raises C(Failed) as S3-23 where none is answered.
+
+    C(target) may be a signed address and stands in no message.
+    """
+    connection: http.client.HTTPConnection
+    if address.tls:
+        trust = ssl.create_default_context(cafile=ca_file or None)
+        connection = http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=trust)
+    else:
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+    try:
+        # A proxy that refuses a body answers before it has read all of it, and the answer says why.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, target, body=body or None, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    except (OSError, http.client.HTTPException) as exc:
+        text = getattr(exc, "strerror", None) or type(exc).__name__
+        raise Failed(f"{method} at {address.endpoint}: {text}", id="S3-23") from exc
+    finally:
+        connection.close()
