@@ -199,6 +199,8 @@ class Examination:
         if skew is None:
             raise Skipped("the answer holds no Date")
         seen = f"the store is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} this machine"
+        if abs(skew) <= 1:  # Date holds whole seconds
+            return "they agree"
         if abs(skew) >= self.store.max_clock_skew:
             raise Failed(seen)
         if abs(skew) > CLOCK_WARNING:
@@ -324,7 +326,8 @@ class BucketExamination:
             if exc.code in NO_BUCKET:
                 raise Failed(f"there is no bucket {self.bucket.name}") from exc
             if not exc.denied:
-                raise exc.outcome() from exc
+                # An answer to HEAD has no body, so no code; the same question by GET has.
+                raise self.reason_for(exc).outcome() from exc
         else:
             return "it exists"
         self.untold = True
@@ -340,6 +343,14 @@ class BucketExamination:
         if not refused.denied:
             raise refused.outcome()
         raise Skipped("cannot be told: the store denies HeadBucket and PutObject")
+
+    def reason_for(self, refused: S3Error) -> S3Error:
+        if refused.code.isdigit():
+            try:
+                self.call(self.client.list_objects_v2, Prefix=self.bucket.folder, MaxKeys=1)
+            except S3Error as exc:
+                return exc
+        return refused
 
     def list_folder(self) -> str:
         started = time.monotonic()
