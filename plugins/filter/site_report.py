@@ -1,0 +1,160 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: site_report
+author:
+  - flyte.onprem contributors
+short_description: One report from what all parts of a site answered
+version_added: 0.1.0
+description:
+  - Gathers what the check modules returned on the hosts of a site and gives one report, with what is wrong first.
+  - The results are the hosts' variables C(__<part>_report) and C(__<part>_<name>_report).
+  - A check that could not run is a failure of its own in the report.
+positional: _input
+options:
+  _input:
+    description: Hosts of each part, as in the variable C(site_parts) of role P(flyte.onprem.site#role).
+    type: dict
+    required: true
+  hostvars:
+    description:
+      - Variables of the hosts. C(verify_failures) holds by part why a check could not run.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Say how many checks failed
+  ansible.builtin.debug:
+    msg: "{{ (site_parts | flyte.onprem.site_report(hostvars))['counts']['failed'] }} checks failed"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(passed), C(state), C(counts) of checks by their status, C(problems), a sentence for each failed check, and
+      C(areas), one a result, those with failures first.
+    - An area has C(part), C(host), C(state), C(counts), C(facts) and C(checks), failed first, then warnings, skipped
+      and passed ones.
+  type: dict
+"""
+
+import re
+
+# The worst first; the state of an area is that of its worst check.
+ORDER = ("failed", "warning", "skipped", "passed")
+# Keys of a result that are not facts which the check gathered.
+NOT_FACTS = {
+    "attempts", "changed", "checks", "deprecations", "diff", "exception", "failed", "failed_when_result", "invocation",
+    "msg", "passed", "rc", "skip_reason", "skipped", "stderr", "stdout", "unreachable", "warnings",
+}  # fmt: skip
+
+
+def site_report(parts, hostvars):
+    """Return one report of what every part answered; *parts* is the hosts of each part."""
+    areas = [
+        area(part, host, **found)
+        for part, hosts in parts.items()
+        for host in hosts
+        for found in answers(part, hostvars[host])
+    ]
+    areas.sort(key=lambda found: found["state"] != "failed")
+    checks = [check for found in areas for check in found["checks"]]
+    counts = count(checks)
+    return {
+        "passed": counts["failed"] == 0,
+        "state": worst(counts),
+        "counts": counts,
+        "problems": [sentence(check) for check in checks if check["status"] == "failed"],
+        "areas": areas,
+    }
+
+
+def answers(part, variables):
+    """Yield the results of a part, as keyword arguments of ``area``; the reason where there is none."""
+    reason = (variables.get("verify_failures") or {}).get(part, "")
+    answered = False
+    for name in sorted(name for name in variables if re.fullmatch(rf"__{part}_(\w+_)?report", name)):
+        result = variables[name]
+        if "checks" in result:
+            answered = True
+            yield {"result": result}
+        elif result.get("unreachable") or result.get("failed"):
+            answered = True
+            yield {"result": result, "reason": result.get("msg") or reason}
+    if reason and not answered:
+        yield {"result": {}, "reason": reason}
+
+
+def area(part, host, *, result, reason=""):
+    """Return the checks and facts of one part on one host."""
+    rows = result.get("checks") or [not_run(reason, unreachable=bool(result.get("unreachable")))]
+    counts = count(rows)
+    return {
+        "part": part,
+        "host": host,
+        "state": worst(counts),
+        "counts": counts,
+        "facts": {key: value for key, value in result.items() if is_fact(key, value)},
+        "checks": sorted(rows, key=lambda check: ORDER.index(check["status"])),
+    }
+
+
+def not_run(reason, *, unreachable):
+    """Return the row for a check that did not come to an answer."""
+    if unreachable:
+        row = {
+            "id": "SITE-31",
+            "title": "The host can be reached",
+            "expected": "an answer from the host, so that its check can run there",
+            "cause": "The host is down, its address or SSH key has changed, or a firewall is in between.",
+            "fix": "Try ansible -m ansible.builtin.ping on the host and correct ansible_host or the SSH access.",
+        }
+    else:
+        row = {
+            "id": "SITE-32",
+            "title": "The check can run",
+            "expected": "the check to come to an answer",
+            "cause": "What the check itself needs is missing: a Python library, a file of the site, or the part itself.",
+            "fix": "Run flyte.onprem.site, which puts everything in place; the text above names what is missing.",
+        }
+    reference = f"docs/problems.md#{row['id'].lower()}"
+    return {**row, "status": "failed", "observed": str(reason), "reference": reference}
+
+
+def sentence(check):
+    """Return a failed check as a person reads it in a terminal."""
+    return f"[{check['id']}] {check['title']}. Seen: {check['observed']}. What to do: {check['fix']}"
+
+
+def is_fact(key, value):
+    """Whether a key of a result is something the check found out, in a form that fits on a line."""
+    if key in NOT_FACTS or key.startswith(("_", "ansible_")):
+        return False
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ""
+
+
+def count(checks):
+    counts = dict.fromkeys(ORDER, 0)
+    for check in checks:
+        counts[check["status"]] += 1
+    return counts
+
+
+def worst(counts):
+    """Return the state of checks so counted; what is skipped does not make a part doubtful."""
+    for status in ("failed", "warning", "passed"):
+        if counts[status]:
+            return status
+    return "skipped"
+
+
+class FilterModule:
+    """The filter plugin."""
+
+    def filters(self):
+        """Return the filters by name."""
+        return {"site_report": site_report}

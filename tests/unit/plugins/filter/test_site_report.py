@@ -1,0 +1,93 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.flyte.onprem.plugins.filter.site_report import site_report
+
+
+def check(status: str) -> dict[str, str]:
+    return {"id": "S3-04", "title": "Bucket", "status": status, "observed": "", "expected": "", "fix": "Make it."}
+
+
+def result(*statuses: str, **facts: object) -> dict[str, object]:
+    return {"checks": [check(status) for status in statuses], "changed": False, **facts}
+
+
+def report_of(**variables: object) -> dict:
+    """The report of one host that has every part."""
+    return site_report({"k3s": ["edge-1"], "minio": ["edge-1"], "flyte": ["edge-1"]}, {"edge-1": variables})
+
+
+@pytest.mark.parametrize(
+    # statuses of the checks, state of the whole, whether it passed
+    ("statuses", "state", "passed"),
+    [
+        (["passed", "passed"], "passed", True),
+        (["passed", "warning"], "warning", True),
+        (["passed", "warning", "failed"], "failed", False),
+        (["failed", "skipped"], "failed", False),
+        (["passed", "skipped"], "passed", True),
+        (["skipped"], "skipped", True),
+    ],
+)
+def test_the_worst_check_decides(statuses: list[str], state: str, passed: bool) -> None:
+    report = report_of(__minio_report=result(*statuses))
+    assert (report["state"], report["passed"]) == (state, passed)
+    assert report["areas"][0]["state"] == state
+
+
+def test_what_failed_comes_first() -> None:
+    report = report_of(__k3s_report=result("passed", "warning"), __minio_report=result("passed", "skipped", "failed"))
+    assert [area["part"] for area in report["areas"]] == ["minio", "k3s"]
+    assert [row["status"] for row in report["areas"][0]["checks"]] == ["failed", "skipped", "passed"]
+    assert report["counts"] == {"failed": 1, "warning": 1, "skipped": 1, "passed": 2}
+
+
+def test_parts_that_work_keep_the_order_of_installation() -> None:
+    report = report_of(__flyte_report=result("passed"), __minio_report=result("warning"), __k3s_report=result("passed"))
+    assert [area["part"] for area in report["areas"]] == ["k3s", "minio", "flyte"]
+
+
+def test_a_part_may_have_several_reports() -> None:
+    report = report_of(__flyte_report=result("passed"), __flyte_database_report=result("failed"))
+    assert report["counts"]["failed"] == report["counts"]["passed"] == 1
+
+
+def test_another_part_with_a_longer_name_is_not_taken_for_this_one() -> None:
+    assert report_of(__minio2_report=result("failed"))["areas"] == []
+
+
+def test_facts_are_what_the_check_gathered_and_nothing_of_ansible() -> None:
+    found = result("passed", server_version="17.4", attempts=3, invocation={}, latency_ms=1.2, buckets=[])
+    report = report_of(__k3s_report=found)
+    assert report["areas"][0]["facts"] == {"server_version": "17.4", "latency_ms": 1.2}
+
+
+def test_a_check_that_could_not_run_is_a_failure() -> None:
+    report = report_of(verify_failures={"minio": "boto3 is missing"})
+    assert report["passed"] is False
+    assert [(row["id"], row["observed"]) for row in report["areas"][0]["checks"]] == [("SITE-32", "boto3 is missing")]
+
+
+def test_a_check_that_failed_with_its_report_is_shown_once() -> None:
+    failed = {**result("failed"), "failed": True, "msg": "1 of 1 checks failed"}
+    report = report_of(__minio_report=failed, verify_failures={"minio": "1 of 1 checks failed"})
+    assert [row["id"] for row in report["areas"][0]["checks"]] == ["S3-04"]
+    assert len(report["areas"]) == 1
+
+
+def test_an_unreachable_host_is_named_as_such() -> None:
+    report = report_of(__minio_report={"unreachable": True, "msg": "timed out"})
+    assert [(row["id"], row["observed"]) for row in report["areas"][0]["checks"]] == [("SITE-31", "timed out")]
+
+
+def test_a_check_that_was_left_out_is_no_area() -> None:
+    assert report_of(__minio_report={"skipped": True, "skip_reason": "Conditional result was False"})["areas"] == []
+
+
+def test_every_failed_check_is_a_sentence_with_its_remedy() -> None:
+    report = report_of(__minio_report=result("passed", "failed", "warning"))
+    assert report["problems"] == ["[S3-04] Bucket. Seen: . What to do: Make it."]
