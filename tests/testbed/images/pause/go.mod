@@ -1,0 +1,3 @@
+module flyte.onprem/testbed/pause
+
+go 1.26.0
