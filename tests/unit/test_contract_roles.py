@@ -27,9 +27,7 @@ from unit.contract import (
 FILES = ["README.md", "meta/argument_specs.yml", "meta/main.yml", "defaults/main.yml"]
 PHASES = ["preflight", "install", "configure", "selfcheck", "uninstall"]
 PHASE_FILES = ["vars/main.yml", "handlers/main.yml", "tasks/main.yml", *(f"tasks/{phase}.yml" for phase in PHASES)]
-SECRET = re.compile(
-    r"\b(?:__)?(?:%s)_\w*(?:password|secret_key|token|secrets?)\b(?!_(?:file|path|name))" % "|".join(ROLES)
-)
+SECRET = re.compile(rf"\b(?:__)?(?:{'|'.join(ROLES)})_\w*(?:password|secret_key|token|secrets?)\b")
 # What a role's product is called in the name of a handler.
 PRODUCTS = {"postgresql": "PostgreSQL", "minio": "MinIO", "ingress": "Traefik", "flyte": "Flyte"}
 PUBLIC_ENTRIES = {"main", "selfcheck", "uninstall"}
@@ -61,7 +59,8 @@ def test_defaults_and_argument_specs_name_the_same_options(role: str) -> None:
 @pytest.mark.parametrize("role", PHASED_ROLES)
 def test_defaults_stand_in_the_order_of_the_specs(role: str) -> None:
     text = (ROLES_DIR / role / "defaults/main.yml").read_text()
-    names = re.findall(rf"^(?:# )?({role}_\w+):", text, re.MULTILINE)
+    # A commented line is a required input, or an example below the input that it shows.
+    names = list(dict.fromkeys(re.findall(rf"^(?:# )?({role}_\w+):", text, re.MULTILINE)))
     order = [name for name in specs(role)["main"].get("options") or {} if name in names]
     assert [name for name in names if name in order] == order
 
@@ -137,6 +136,10 @@ def test_what_a_role_makes_up_carries_its_name(role: str) -> None:
         assert [name for name in names if not mine.match(name)] == [], where
     private = load(ROLES_DIR / role / "vars/main.yml") if (ROLES_DIR / role / "vars/main.yml").is_file() else None
     assert [name for name in private or {} if not mine.match(name)] == []
+
+
+def in_expression(name: str, text: str) -> bool:
+    return bool(re.search(rf"\{{[{{%][^}}]*\b{name}\b", text))
 
 
 @pytest.mark.parametrize("role", ROLES)
