@@ -208,7 +208,11 @@ def login_rows(report: Report, target: login.Target, *, after: Check) -> tuple[C
             report.add(id, PASSED, observed=seen)
         culprit = report.conclude(failed.id, Failed(failed.observed))
         for id in login.STEPS:
-            if id != failed.id and id not in failed.proved:
+            if id in failed.proved or id == failed.id:
+                continue
+            if id in login.not_asked_for(target.sslmode):
+                report.conclude(id, _not_asked_for(target))
+            else:
                 report.blocked(id, after=[culprit])
         return culprit, None
     report.facts["login_seconds"] = round(found.seconds, 3)
@@ -222,7 +226,7 @@ def login_rows(report: Report, target: login.Target, *, after: Check) -> tuple[C
 
 def _step(id: str, target: login.Target, found: login.Login) -> str:
     if id not in found.proved:
-        raise Skipped(f"not asked for: sslmode is {target.sslmode}")
+        raise _not_asked_for(target)
     seen = found.proved[id]
     if id == login.CERTIFICATE_VALID and found.certificate_not_after is not None:
         days = (found.certificate_not_after - time.time()) / 86400
@@ -230,6 +234,10 @@ def _step(id: str, target: login.Target, found: login.Login) -> str:
         if days < EXPIRY_WARNING_DAYS:
             raise Warned(seen)
     return seen
+
+
+def _not_asked_for(target: login.Target) -> Skipped:
+    return Skipped(f"not asked for: sslmode is {target.sslmode}")
 
 
 def _given(password: str) -> str:

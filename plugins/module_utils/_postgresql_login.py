@@ -114,6 +114,16 @@ class Login:
     certificate_not_after: float | None
 
 
+def not_asked_for(sslmode: str) -> tuple[str, ...]:
+    """The steps that a mode leaves out, whatever the server does."""
+    return {
+        "disable": (OFFERS_TLS, CERTIFICATE_TRUSTED, CERTIFICATE_NAME, CERTIFICATE_VALID),
+        "prefer": (OFFERS_TLS, CERTIFICATE_TRUSTED, CERTIFICATE_NAME, CERTIFICATE_VALID),
+        "require": (CERTIFICATE_TRUSTED, CERTIFICATE_NAME, CERTIFICATE_VALID),
+        "verify-ca": (CERTIFICATE_NAME,),
+    }.get(sslmode, ())
+
+
 class LoginFailed(Exception):
     """The step C(id) ended the login; C(proved) holds what was seen at the steps before it."""
 
