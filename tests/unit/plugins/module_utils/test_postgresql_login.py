@@ -1,0 +1,105 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answers that a real server is hard to bring to; the others: tests/integration/modules/test_postgresql_check.py."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+
+import pytest
+
+from ansible_collections.flyte.onprem.plugins.module_utils._postgresql_login import (
+    LoginFailed,
+    Scram,
+    Target,
+    error_fields,
+    log_in,
+)
+
+SCRAM = b"R" + struct.pack("!ii", 23, 10) + b"SCRAM-SHA-256\0\0"
+
+
+def refusal(sqlstate: str, text: str, routine: str = "") -> bytes:
+    body = b"SFATAL\0C" + sqlstate.encode() + b"\0M" + text.encode() + b"\0R" + routine.encode() + b"\0\0"
+    return b"E" + struct.pack("!i", len(body) + 4) + body
+
+
+def failure_of(*replies: bytes) -> LoginFailed:
+    """Log in at a server that answers each message with the next of C(replies), then hangs up."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            for reply in replies:
+                connection.recv(4096)
+                connection.sendall(reply)
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        target = Target(
+            host="127.0.0.1",
+            port=listener.getsockname()[1],
+            database="flyte",
+            user="flyte",
+            password="secret-of-flyte",
+            sslmode="disable",
+            ca_file=None,
+            address=None,
+            timeout=5,
+        )
+        with pytest.raises(LoginFailed) as caught:
+            log_in(target)
+        server.join(timeout=5)
+    return caught.value
+
+
+# what the server answers, id of the step that ends the login, words of what was seen
+ANSWERS = [
+    ((refusal("28000", "kein pg_hba.conf-Eintrag", "ClientAuthentication"),), "DB-15", "kein pg_hba.conf-Eintrag"),
+    ((refusal("28000", "role is gone", "InitializeSessionUserId"),), "DB-17", "role is gone"),
+    ((refusal("53300", "sorry, zu viele Verbindungen"),), "DB-19", "zu viele"),
+    ((refusal("57P03", "the database system is shutting down"),), "DB-20", "shutting down"),
+    ((refusal("XX000", "nobody knows"),), "DB-20", "nobody knows (SQLSTATE XX000)"),
+    ((b"R" + struct.pack("!ii", 8, 7),), "DB-16", "code 7"),  # GSSAPI
+    ((b"R" + struct.pack("!ii", 8, 10) + b"",), "DB-16", "code 10"),  # SASL without a method we know
+    ((b"Z" + struct.pack("!i", 5) + b"I",), "DB-13", "order of messages"),
+    ((b"\xff" * 64,), "DB-13", "protocol"),
+    ((SCRAM, b"R" + struct.pack("!ii", 8, 0)), "DB-16", "step 0, 11 was due"),
+    ((SCRAM, b"R" + struct.pack("!ii", 24, 11) + b"r=x,s=AAAA,i=1  "), "DB-16", "challenge"),
+    ((), "DB-13", "closed"),
+]
+
+
+@pytest.mark.parametrize(("replies", "id", "words"), ANSWERS)
+def test_each_answer_ends_the_login_at_its_own_step(replies: tuple[bytes, ...], id: str, words: str) -> None:
+    failed = failure_of(*replies)
+    assert failed.id == id
+    assert words in failed.observed
+    assert "secret-of-flyte" not in failed.observed
+    assert "DB-12" in failed.proved
+
+
+def test_a_server_that_does_not_know_the_password_is_not_believed() -> None:
+    client = Scram("pencil", nonce="abc")
+    client.final(b"r=abcdef,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
+    assert not client.proves_the_server(b"v=AAAA")
+
+
+def test_a_challenge_that_does_not_continue_our_nonce_is_refused() -> None:
+    with pytest.raises(ValueError, match="nonce"):
+        Scram("pencil", nonce="abc").final(b"r=xyz,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
+
+
+def test_the_fields_of_an_error_are_found_by_their_letters() -> None:
+    assert error_fields(b"SFATAL\0C28P01\0Mno\0\0") == {"S": "FATAL", "C": "28P01", "M": "no"}
+
+
+def test_a_target_does_not_show_its_password() -> None:
+    target = Target("h", 1, "d", "u", "secret-of-flyte", "disable", None, None, 1.0)
+    assert "secret-of-flyte" not in repr(target)
