@@ -72,9 +72,7 @@ def _status(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None
 
 def _mirror(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
     directory = mirror.tree(cache, recipes)
-    mirror.serve(
-        directory, options.address, options.port, certificate=options.certificate, key=options.key
-    )
+    mirror.serve(directory, options.address, options.port, certificate=options.certificate, key=options.key)
 
 
 def _host_up(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:

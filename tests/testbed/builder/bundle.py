@@ -87,9 +87,7 @@ def bundle_key(recipes: Recipes) -> str:
             "layout": file_digest(Path(__file__)),
             "items": items,
             "artefacts": {item["file"]: recipes.key(item["file"].split("/")[0]) for item in items.values()},
-            "images": {
-                name: [recipes.key(f"image-{name}"), spec] for name, spec in recipes.pins["images"].items()
-            },
+            "images": {name: [recipes.key(f"image-{name}"), spec] for name, spec in recipes.pins["images"].items()},
         }
     )
 

@@ -77,8 +77,7 @@ def run(
         )
     except FileNotFoundError as exc:
         raise BedError(
-            f"The program {command[0]} is not installed. "
-            "'tests/testbed/bed.py tools' installs what the bed needs."
+            f"The program {command[0]} is not installed. 'tests/testbed/bed.py tools' installs what the bed needs."
         ) from exc
     except subprocess.TimeoutExpired as exc:
         raise BedError(f"'{' '.join(argv)}' did not end within {duration(exc.timeout)}.") from exc

@@ -20,9 +20,7 @@ NAME = "localhost/flyte-onprem-host"
 _USUAL_SECONDS = 180.0
 _CONFIGURE = Path(__file__).parent.parent / "host" / "configure.sh"
 # Documentation and translations are a third of what packages write.
-_DPKG_EXCLUDES = "".join(
-    f"path-exclude=/usr/share/{part}/*\n" for part in ("doc", "man", "info", "locale")
-)
+_DPKG_EXCLUDES = "".join(f"path-exclude=/usr/share/{part}/*\n" for part in ("doc", "man", "info", "locale"))
 
 
 def reference(pins: Mapping[str, Any]) -> str:
@@ -93,18 +91,14 @@ def _copy_settings(root: Path, sources: machine.Sources) -> None:
     apt = root / "etc" / "apt"
     (apt / "sources.list").unlink(missing_ok=True)
     (apt / "sources.list.d" / "machine.sources").write_text(sources.as_deb822())
-    (apt / "apt.conf.d" / "90machine").write_text(
-        machine.apt_settings() + 'Acquire::Languages "none";\n'
-    )
+    (apt / "apt.conf.d" / "90machine").write_text(machine.apt_settings() + 'Acquire::Languages "none";\n')
     (root / "etc" / "dpkg" / "dpkg.cfg.d" / "small").write_text(_DPKG_EXCLUDES)
     for certificate in machine.own_authorities():
         shutil.copy(certificate, root / "usr" / "local" / "share" / "ca-certificates")
 
 
 def _import(root: Path, image: str) -> None:
-    pack = subprocess.Popen(
-        ["tar", "--create", "--numeric-owner", f"--directory={root}", "."], stdout=subprocess.PIPE
-    )
+    pack = subprocess.Popen(["tar", "--create", "--numeric-owner", f"--directory={root}", "."], stdout=subprocess.PIPE)
     imported = subprocess.run(
         ["podman", "import", "--quiet", "--change", 'CMD ["/sbin/init"]', "-", image],
         stdin=pack.stdout,

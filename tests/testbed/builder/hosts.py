@@ -100,9 +100,7 @@ def down(name: str) -> None:
 
 def address(name: str) -> str:
     """The host's address on podman's network."""
-    networks = json.loads(
-        run(["podman", "inspect", "--format={{json .NetworkSettings.Networks}}", name])
-    )
+    networks = json.loads(run(["podman", "inspect", "--format={{json .NetworkSettings.Networks}}", name]))
     addresses = [network["IPAddress"] for network in networks.values() if network["IPAddress"]]
     if not addresses:
         raise BedError(f"The host {name} has no address. See 'podman logs {name}'.")
@@ -125,7 +123,4 @@ def _wait_until_booted(name: str) -> None:
     )
     failed = run(["podman", "exec", name, "sh", "-c", wait], timeout=_BOOT_SECONDS).strip()
     if failed:
-        raise BedError(
-            f"The host {name} started with failed units:\n{failed}\n"
-            f"See 'podman exec {name} journalctl -b'."
-        )
+        raise BedError(f"The host {name} started with failed units:\n{failed}\nSee 'podman exec {name} journalctl -b'.")

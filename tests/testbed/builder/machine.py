@@ -37,8 +37,7 @@ class Sources:
         if self.security:
             stanzas.append((self.security, f"{self.suite}-security"))
         return "\n".join(
-            f"Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: {self.components}\n"
-            f"Signed-By: {self.keyring}\n"
+            f"Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: {self.components}\nSigned-By: {self.keyring}\n"
             for uri, suites in stanzas
         )
 

@@ -6,25 +6,32 @@
 
 With ``site_mirror`` set to its address the roles ask it for
 ``<mirror>/github.com/...`` instead of ``https://github.com/...``: the same code
-as a download from the Internet, with the same paths and checksum files.
+as a download from the Internet, with the same paths and checksum files. Images
+are served below ``/v2/`` as a registry serves them, for k3s's registries.yaml.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import ssl
+import struct
 import tarfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from . import oci
 from .bundle import bundle_key, lay_out
 from .cache import Cache, file_digest, key_of
 from .console import say
 from .recipes import Recipes
+
+_ROOT_TAGS = "v2/tags.json"
+_BLOBS = "v2/blobs"
 
 
 def tree(cache: Cache, recipes: Recipes) -> Path:
@@ -42,9 +49,7 @@ def tree(cache: Cache, recipes: Recipes) -> Path:
     return target
 
 
-def serve(
-    directory: Path, address: str, port: int, *, certificate: Path | None, key: Path | None
-) -> None:
+def serve(directory: Path, address: str, port: int, *, certificate: Path | None, key: Path | None) -> None:
     """Serve the tree until interrupted; over TLS if a certificate is given."""
     handler = partial(_Handler, directory=str(directory))
     with ThreadingHTTPServer((address, port), handler) as server:
@@ -54,15 +59,52 @@ def serve(
             context.load_cert_chain(certificate, key)
             server.socket = context.wrap_socket(server.socket, server_side=True)
             scheme = "https"
-        say(f"[mirror] {directory}")
         print(f"{scheme}://{address}:{server.server_address[1]}", flush=True)
+        say(f"[mirror] serving {directory}")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             say("[mirror] stopped")
 
 
+def registry_place(path: str, tags: dict[str, str]) -> str | None:
+    """Find what a request to the registry wants, as a path below the mirror.
+
+    ``tags`` maps full image names to the digests of their manifests. containerd
+    names the registry it stands in for in ``?ns=``.
+    Source: OCI distribution specification 1.1, "Pull".
+    """
+    url = urlsplit(path)
+    repository, kind, reference = ["", *unquote(url.path).removeprefix("/v2/").rsplit("/", 2)][-3:]
+    if kind not in {"manifests", "blobs"}:
+        return None
+    registry = parse_qs(url.query).get("ns", [""])[0]
+    if kind == "manifests" and not reference.startswith("sha256:"):
+        wanted = f"{registry}/{repository}:{reference}"
+        found = [digest for name, digest in tags.items() if name.endswith(wanted)]
+        if not found:
+            return None
+        reference = found[0]
+    return f"{_BLOBS}/{reference.removeprefix('sha256:')}"
+
+
 class _Handler(SimpleHTTPRequestHandler):
+    def send_head(self) -> Any:
+        if self.path.startswith("/v2/"):
+            if self.path == "/v2/":
+                self.path = f"/{_ROOT_TAGS}"
+            else:
+                tags = json.loads((Path(self.directory) / _ROOT_TAGS).read_text())
+                place = registry_place(self.path, tags)
+                self.is_manifest = "/manifests/" in self.path
+                self.path = f"/{place}" if place else "/v2/unknown"
+        return super().send_head()
+
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        if getattr(self, "is_manifest", False):
+            return oci.MANIFEST
+        return "application/octet-stream"
+
     def log_message(self, format: str, *args: object) -> None:
         say("[mirror] " + format % args)
 
@@ -77,22 +119,18 @@ def _fill(directory: Path, cache: Cache, recipes: Recipes) -> None:
             target.write_bytes(_archive(source, item["archive"]))
         else:
             os.link(source, target)
-        digest = file_digest(target)
-        for suffix in (".sha256", ".sha256sum"):
-            target.with_name(target.name + suffix).write_text(f"{digest}  {target.name}\n")
-        for name in item.get("airgap_images", {}):
-            members = item["airgap_images"][name]
-            with cache.workspace() as layers:
-                images = []
-                for number, member in enumerate(members):
-                    room = layers / str(number)
-                    room.mkdir()
-                    images.append(recipes.image(member, room))
-                oci.write_archive(target.parent / name, images, workspace=layers)
+        beside = [target]
+        if "airgap_images" in item:
+            beside += _airgap_images(target.parent, item["airgap_images"], cache, recipes)
+        for path in beside:
+            path.with_name(path.name + ".sha256sum").write_text(_sum_line(path))
         if "checksums" in item:
-            names = sorted(path for path in target.parent.iterdir() if not path.name.startswith(target.name + "."))
-            listed = "".join(f"{file_digest(path)}  {path.name}\n" for path in names)
-            (target.parent / item["checksums"]).write_text(listed)
+            (target.parent / item["checksums"]).write_text("".join(map(_sum_line, beside)))
+    _registry(directory, recipes)
+
+
+def _sum_line(path: Path) -> str:
+    return f"{file_digest(path)}  {path.name}\n"
 
 
 def _archive(source: Path, member_name: str) -> bytes:
@@ -104,3 +142,51 @@ def _archive(source: Path, member_name: str) -> bytes:
         with source.open("rb") as stream:
             archive.addfile(member, stream)
     return packed.getvalue()
+
+
+def _airgap_images(directory: Path, spec: dict[str, Any], cache: Cache, recipes: Recipes) -> list[Path]:
+    """Write several images as one archive, plain and as .zst, as k3s publishes its own."""
+    plain = directory / spec["name"]
+    with cache.workspace() as layers:
+        images = []
+        for name in spec["images"]:
+            room = layers / name
+            room.mkdir()
+            images.append(recipes.image(name, room))
+        oci.write_archive(plain, images, workspace=layers)
+    compressed = directory / f"{spec['name']}.zst"
+    with plain.open("rb") as source, compressed.open("wb") as target:
+        target.write(_ZSTD_START)
+        block = source.read(_ZSTD_BLOCK)
+        while block:
+            following = source.read(_ZSTD_BLOCK)
+            target.write(struct.pack("<I", len(block) << 3 | (not following))[:3] + block)
+            block = following
+    return [plain, compressed]
+
+
+# Zstandard with stored blocks only: the format without a compressor, which
+# Python has not before 3.14. Source: RFC 8878, sections 3.1.1.1 and 3.1.1.2:
+# magic number, no flags, a window of 1 MiB; each block's header has the length,
+# type 0 (raw), and in bit 0 whether it is the last.
+_ZSTD_START = bytes.fromhex("28b52ffd0050")
+_ZSTD_BLOCK = 128 * 1024
+
+
+def _registry(directory: Path, recipes: Recipes) -> None:
+    """Unpack the images' blobs and note which manifest each name has."""
+    blobs = directory / _BLOBS
+    blobs.mkdir(parents=True)
+    tags = {}
+    for name, spec in recipes.pins["images"].items():
+        with tarfile.open(recipes.image_file(name)) as archive:
+            for member in archive:
+                stream = archive.extractfile(member)
+                if stream is None:
+                    continue
+                if member.name == "index.json":
+                    (manifest,) = json.load(stream)["manifests"]
+                    tags[spec["name"]] = manifest["digest"]
+                elif member.name.startswith("blobs/"):
+                    (blobs / Path(member.name).name).write_bytes(stream.read())
+    (directory / _ROOT_TAGS).write_text(json.dumps(tags))

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -81,13 +81,13 @@ def write_archive(target: Path, images: Iterable[Image], *, workspace: Path) -> 
         manifest = _Blob.of_json(
             {
                 "schemaVersion": 2,
-                "mediaType": _MANIFEST,
+                "mediaType": MANIFEST,
                 "config": config.descriptor(_CONFIG),
                 "layers": [layer.descriptor(_LAYER)],
             }
         )
         blobs.update({blob.digest: blob for blob in (layer, config, manifest)})
-        manifests.append({**manifest.descriptor(_MANIFEST), "annotations": _names(image.name)})
+        manifests.append({**manifest.descriptor(MANIFEST), "annotations": _names(image.name)})
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
         _add_bytes(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": manifests}

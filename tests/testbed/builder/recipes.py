@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import tomllib
 
 from . import golang, hostimage, hosts, machine, oci, wheels
 from .cache import Cache, Entry, build_files, file_digest, key_of
@@ -34,9 +35,7 @@ class Recipes:
     def __init__(self, cache: Cache, pins: Mapping[str, Any]) -> None:
         self.cache = cache
         self.pins = pins
-        images = {
-            f"image-{name}": {"kind": "image", **spec} for name, spec in pins["images"].items()
-        }
+        images = {f"image-{name}": {"kind": "image", **spec} for name, spec in pins["images"].items()}
         self.specs: dict[str, dict[str, Any]] = {**pins["artefacts"], **images}
         self._keys: dict[str, str] = {}
         self._makers: dict[str, Callable[[str, Path], None]] = {
@@ -152,14 +151,10 @@ class Recipes:
         """Take files out of Debian packages, inside a host: its sources, its C library."""
         spec = self.specs[name]
         image = hostimage.ensure(self.cache, self.pins["host"])
-        copies = " && ".join(
-            f"cp --dereference /tmp/root/{place} /out/{file}"
-            for file, place in spec["files"].items()
-        )
+        copies = " && ".join(f"cp --dereference /tmp/root/{place} /out/{file}" for file, place in spec["files"].items())
         script = (
             f"cd /tmp && apt-get -q update && apt-get -q download {' '.join(spec['packages'])} && "
-            'mkdir root && for package in *.deb; do dpkg-deb --extract "$package" root; done && '
-            + copies
+            'mkdir root && for package in *.deb; do dpkg-deb --extract "$package" root; done && ' + copies
         )
         options = ["--rm", *hosts.CONTAINER_OPTIONS, f"--volume={work}:/out"]
         run(["podman", "run", *options, image, "sh", "-c", script])
@@ -172,8 +167,7 @@ class Recipes:
         golang.build(self._go, source, program, ldflags=spec.get("ldflags", ""))
         golang.build(self._go, source / "pack", packer)
         entries = [
-            f"{file}={place if place.startswith('->') else self.file(place)}"
-            for file, place in spec["payload"].items()
+            f"{file}={place if place.startswith('->') else self.file(place)}" for file, place in spec["payload"].items()
         ]
         run([packer, work / name, program, *entries])
         program.unlink()

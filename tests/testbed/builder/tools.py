@@ -64,6 +64,4 @@ def ensure(go_pins: Mapping[str, Any]) -> None:
 
 
 def _machine_pip() -> bool:
-    return sys.executable != "/usr/bin/python3" and any(
-        Path("/usr/lib/python3/dist-packages").glob("pip/__main__.py")
-    )
+    return sys.executable != "/usr/bin/python3" and any(Path("/usr/lib/python3/dist-packages").glob("pip/__main__.py"))
