@@ -1,0 +1,76 @@
+# Copyright (c) 2026, The flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds for the documents: they follow the code, their links lead somewhere, every id is explained."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from unit.contract import ROLES, ROLES_DIR, ROOT, load, role_files, specs
+
+from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *(ROLES_DIR / role / "README.md" for role in ROLES)]
+EXPLAINED = set(re.findall(r"^### ([A-Z0-9]+-\d+)$", (ROOT / "docs/problems.md").read_text(), re.MULTILINE))
+
+
+def test_the_generated_parts_are_up_to_date() -> None:
+    result = subprocess.run(
+        [sys.executable, ROOT / "docs/generate.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"Run make docs.\n{result.stdout}{result.stderr}"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_finding_of_a_role_is_explained(role: str) -> None:
+    """The ids of rules, and those that a message sends its reader to."""
+    named = set()
+    for path in role_files(role, "vars", "tasks", "templates"):
+        text = path.read_text()
+        named |= set(re.findall(r"\bid: ['\"]?([A-Z][A-Z0-9]+-\d+)", text))
+        named |= {name.upper() for name in re.findall(r"docs/problems\.md#([a-z0-9]+-\d+)", text)}
+    assert named - EXPLAINED == set()
+
+
+def test_every_check_is_explained() -> None:
+    assert set(CATALOGUE) - EXPLAINED == set()
+
+
+def test_the_modules_and_filters_name_only_explained_ids() -> None:
+    for path in (ROOT / "plugins").rglob("*.py"):
+        named = {name.upper() for name in re.findall(r"docs/problems\.md#([a-z0-9]+-\d+)", path.read_text())}
+        assert named - EXPLAINED == set(), path.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_variables_that_a_page_names_exist(page) -> None:
+    """A variable in code marks that starts like an input of a role is one."""
+    known = {name for role in ROLES for entry in specs(role).values() for name in entry.get("options") or {}}
+    known |= {f"{role}_" for role in ROLES}
+    used = set(re.findall(rf"`((?:{'|'.join(ROLES)})_[a-z0-9_]+)[`:]", page.read_text()))
+    modules = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")} | {"minio_access"}
+    assert used - known - modules == set()
+
+
+def test_the_readme_names_every_option_of_the_site_that_it_shows() -> None:
+    known = set(specs("site")["main"]["options"])
+    assert set(re.findall(r"^\| .*?`(site_\w+)`", (ROOT / "README.md").read_text(), re.MULTILINE)) <= known
+
+
+def test_the_versions_in_the_readme_are_those_of_the_roles() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert f"({load(ROOT / 'galaxy.yml')['version']})" in text
+    for role, name in (("k3s", "k3s_version"), ("flyte", "flyte_chart_version")):
+        version = load(ROLES_DIR / role / "defaults/main.yml")[name]
+        assert version.lstrip("v") in text, f"README.md does not name {name} {version}"
