@@ -208,7 +208,7 @@ class Examination:
         return seen
 
     def check_credentials(self, *, after: Check) -> Check:
-        """S3-25, S3-26, S3-28, S3-29 from one request: the list of all buckets, which may be denied."""
+        """S3-25, S3-26, S3-29 from one request: the list of all buckets, which may be denied."""
         names: list[str] = []
         refused: list[S3Error] = []
 
@@ -223,11 +223,11 @@ class Examination:
                 refused.append(exc)
             return f"access key {self.store.access_key or 'found by boto3'} is known"
 
-        def faultless(id: str, good: str) -> str:
+        def sign() -> str:
             for exc in refused:
-                if exc.fault == id:
+                if exc.fault in ("S3-26", "S3-28"):
                     raise exc.outcome()
-            return good
+            return "the signature matches"
 
         def hidden() -> str:
             if refused:
@@ -238,10 +238,9 @@ class Examination:
             return "no other bucket is visible"
 
         known = self.check("S3-25", ask, after=[after])
-        signed = self.check("S3-26", lambda: faultless("S3-26", "the signature matches"), after=[known])
-        region = self.check("S3-28", lambda: faultless("S3-28", "requests are accepted"), after=[signed])
-        self.check("S3-29", hidden, after=[region])
-        return region
+        signed = self.check("S3-26", sign, after=[known])
+        self.check("S3-29", hidden, after=[signed])
+        return signed
 
     # Requests
 
@@ -722,9 +721,19 @@ def make_client(store: Store, address: Address) -> t.Any:
             aws_session_token=store.session_token,
             region_name=store.region,
         )
-        return session.client("s3", endpoint_url=address.endpoint, verify=store.ca_file or None, config=config)
+        client = session.client("s3", endpoint_url=address.endpoint, verify=store.ca_file or None, config=config)
     except BotoCoreError as exc:  # a profile that is not there, half of a pair of keys
         raise Failed(str(exc), id="S3-38") from exc
+    client.meta.events.register_first("needs-retry.s3", refuse_another_region)
+    return client
+
+
+def refuse_another_region(response: tuple[t.Any, t.Mapping[str, t.Any]] | None, operation: t.Any, **_: t.Any) -> None:
+    """Keep boto3 from asking again with the region that the store names; Flyte's own client does not."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415  see _imports.py
+
+    if response is not None and response[0].status_code >= 300:
+        raise ClientError(dict(response[1]), operation.name)
 
 
 def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments: t.Any) -> Answer:

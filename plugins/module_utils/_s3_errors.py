@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
 
 # The policy says no. Which right is missing, the caller knows.
-DENIED = frozenset(("AccessDenied", "Forbidden", "403", "UnauthorizedAccess", "AccountProblem"))
+DENIED = frozenset(("AccessDenied", "AccountProblem", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess", "403"))
 
 NO_BUCKET = frozenset(("NoSuchBucket", "404", "NotFound"))
 NO_OBJECT = frozenset(("NoSuchKey", "NoSuchVersion", "404", "NotFound"))
@@ -38,6 +38,8 @@ FAULTS = {
     **dict.fromkeys(TRANSIENT, "S3-30"),
     **dict.fromkeys(NO_BUCKET, "S3-04"),
     "AuthorizationHeaderMalformed": "S3-28",
+    "AuthorizationQueryParametersError": "S3-28",
+    "BadDigest": "S3-40",
     "BucketQuotaExceeded": "S3-31",
     "EntityTooLarge": "S3-34",
     "ExpiredToken": "S3-27",
@@ -46,8 +48,11 @@ FAULTS = {
     "IncorrectEndpoint": "S3-28",
     "InvalidAccessKeyId": "S3-25",
     "InvalidBucketName": "S3-10",
+    "InvalidObjectState": "S3-16",
     "InvalidRegion": "S3-28",
+    "KMS.DefaultKeyAlreadyConfiguredException": "S3-36",
     "InvalidToken": "S3-27",
+    "InvalidTokenId": "S3-27",
     "KMS.DisabledException": "S3-36",
     "KMS.NotFoundException": "S3-36",
     "KMSNotConfigured": "S3-36",
@@ -67,10 +72,14 @@ FAULTS = {
     "TokenRefreshRequired": "S3-27",
     "XMinioAdminBucketQuotaExceeded": "S3-31",
     "XMinioBackendDown": "S3-30",
+    "XMinioBucketMetadataNotInitialized": "S3-30",
+    "XMinioEncryptionError": "S3-36",
+    "XMinioIAMNotInitialized": "S3-30",
     "XMinioInvalidIAMCredentials": "S3-25",
-    "XMinioKMSDefaultKeyAlreadyConfigured": "S3-36",
-    "XMinioKMSNotConfigured": "S3-36",
     "XMinioReadQuorum": "S3-30",
+    "XAmzContentChecksumMismatch": "S3-40",
+    "XAmzContentSHA256Mismatch": "S3-40",
+    "XMinioObjectTampered": "S3-40",
     "XMinioStorageFull": "S3-31",
     "XMinioWriteQuorum": "S3-30",
     "301": "S3-28",
@@ -152,9 +161,10 @@ def from_client_error(operation: str, response: t.Mapping[str, t.Any]) -> S3Erro
     meta = response.get("ResponseMetadata", {})
     # An answer to HEAD has no body; MinIO says the code in a header.
     headers = meta.get("HTTPHeaders", {})
-    code = headers.get("x-minio-error-code") or str(error.get("Code", ""))
+    status = int(meta.get("HTTPStatusCode", 0))
+    code = headers.get("x-minio-error-code") or str(error.get("Code") or status)
     words = headers.get("x-minio-error-desc", "").strip('"') or str(error.get("Message", ""))
     region = error.get("Region") or headers.get("x-amz-bucket-region")
-    if region:
+    if region and FAULTS.get(code) == "S3-28":
         words = f"{words} (the store names region {region})"
-    return S3Error(operation=operation, code=code, status=int(meta.get("HTTPStatusCode", 0)), words=words)
+    return S3Error(operation=operation, code=code, status=status, words=words)

@@ -1,0 +1,648 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""s3_bucket_check against a real MinIO: healthy, and with every fault that can be produced."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.admin import ENOUGH, User, admin_client, contents, make_user, s3_client
+from support.modules import Result, run_module
+from support.pki import Authority
+from support.servers import Hooks, Message, Minio, black_hole, free_port, proxy, silent_port
+
+from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Arrange = Callable[["Bed"], Iterator[dict[str, Any]]]
+
+# No fault on loopback needs longer; a hanging server costs this.
+TIMEOUT = 1.5
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A store with one bucket and one user who may do what Flyte needs and no more."""
+
+    store: Minio
+    authority: Authority
+    bucket: str
+    user: User
+
+    def arguments(self, **changes: Any) -> dict[str, Any]:
+        return {
+            "endpoint": self.store.endpoint,
+            "region": self.store.region,
+            "access_key": self.user.access_key,
+            "secret_key": self.user.secret_key,
+            "ca_file": str(self.authority.certificate),
+            "buckets": [self.bucket],
+            "timeout": TIMEOUT,
+            "retries": 1,
+            **changes,
+        }
+
+    def check(self, *, check: bool = False, **changes: Any) -> Result:
+        return run_module(s3_bucket_check.main, self.arguments(**changes), check=check)
+
+    def keys_of(self, user: User) -> dict[str, str]:
+        return {"access_key": user.access_key, "secret_key": user.secret_key}
+
+
+@pytest.fixture(scope="session")
+def bed(store: Minio, authority: Authority) -> Bed:
+    bucket = "flyte-data"
+    s3_client(store).create_bucket(Bucket=bucket)
+    return Bed(store=store, authority=authority, bucket=bucket, user=make_user(store, [bucket]))
+
+
+@contextlib.contextmanager
+def behind(bed: Bed, tls: Any = None, **hooks: Any) -> Iterator[str]:
+    with proxy(bed.store, Hooks(**hooks), tls=tls) as address:
+        yield address
+
+
+def new_bucket(bed: Bed, **options: Any) -> str:
+    name = "bucket-" + os.urandom(4).hex()
+    s3_client(bed.store).create_bucket(Bucket=name, **options)
+    return name
+
+
+def html(status: int) -> Message:
+    return Message("", "", {"content-type": "text/html", "server": "nginx"}, b"<html>no</html>", status)
+
+
+def s3_error(status: int, code: str) -> Message:
+    body = f"<Error><Code>{code}</Code><Message>words</Message></Error>".encode()
+    return Message("", "", {"content-type": "application/xml"}, body, status)
+
+
+# Faults: what is produced, the check that it must fail or warn about, and that nothing else does.
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    id: str
+    status: str
+    arrange: Arrange
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(id: str, status: str = "failed") -> Callable[[Arrange], Arrange]:
+    def register(arrange: Arrange) -> Arrange:
+        name = arrange.__name__.replace("_", " ")
+        FAULTS.append(Fault(name=name, id=id, status=status, arrange=contextlib.contextmanager(arrange)))
+        return arrange
+
+    return register
+
+
+@fault("S3-20")
+def name_that_does_not_resolve(bed):
+    yield {"endpoint": "https://s3.nowhere.invalid"}
+
+
+@fault("S3-21")
+def closed_port(bed):
+    yield {"endpoint": f"https://127.0.0.1:{free_port()}"}
+
+
+@fault("S3-22")
+def packets_that_are_lost(bed):
+    with black_hole() as port:
+        yield {"endpoint": f"https://127.0.0.1:{port}"}
+
+
+@fault("S3-23")
+def server_that_never_answers(bed):
+    with silent_port() as port:
+        yield {"endpoint": f"http://127.0.0.1:{port}"}
+
+
+@fault("TLS-10")
+def server_that_never_shakes_hands(bed):
+    with silent_port() as port:
+        yield {"endpoint": f"https://127.0.0.1:{port}"}
+
+
+@fault("TLS-10")
+def https_at_a_plain_port(bed):
+    with behind(bed) as address:
+        yield {"endpoint": address.replace("http:", "https:")}
+
+
+@fault("S3-24")
+def http_at_a_tls_port(bed):
+    yield {"endpoint": bed.store.endpoint.replace("https:", "http:")}
+
+
+@fault("TLS-11")
+def certificate_of_another_ca(bed):
+    yield {"ca_file": str(Authority(bed.authority.directory.parent / "other").certificate)}
+
+
+@fault("TLS-12")
+def certificate_for_another_name(bed):
+    port = bed.store.port
+    yield {"endpoint": f"https://minio.example.com:{port}", "resolve": {"minio.example.com": "127.0.0.1"}}
+
+
+@fault("TLS-13")
+def certificate_that_has_expired(bed):
+    with behind(bed, tls=bed.authority.issue("127.0.0.1", days=-1)) as address:
+        yield {"endpoint": address}
+
+
+@fault("TLS-13", "warning")
+def certificate_that_soon_expires(bed):
+    with behind(bed, tls=bed.authority.issue("127.0.0.1", days=3)) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-24")
+def web_page_instead_of_s3(bed):
+    with behind(bed, request=lambda message: html(200)) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-30")
+def proxy_without_a_backend(bed):
+    with behind(bed, request=lambda message: html(502)) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-30")
+def store_that_is_not_ready(bed):
+    def busy(message: Message) -> Message | None:
+        return s3_error(503, "XMinioServerNotInitialized") if "authorization" in message.headers else None
+
+    with behind(bed, request=busy) as address:
+        yield {"endpoint": address}
+
+
+def shifted(seconds: float) -> Callable[[Message, Message], None]:
+    def shift(_request: Message, answer: Message) -> None:
+        if "date" in answer.headers:
+            answer.headers["date"] = email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+    return shift
+
+
+@fault("S3-08")
+def clock_an_hour_ahead(bed):
+    with behind(bed, answer=shifted(3600)) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-08")
+def clock_an_hour_behind(bed):
+    with behind(bed, answer=shifted(-3600)) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-08", "warning")
+def clock_two_minutes_behind(bed):
+    with behind(bed, answer=shifted(-120)) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-25")
+def unknown_access_key(bed):
+    yield {"access_key": "nobody"}
+
+
+@fault("S3-25")
+def disabled_user(bed):
+    user = make_user(bed.store, [bed.bucket])
+    admin_client(bed.store).user_disable(user.access_key)
+    yield bed.keys_of(user)
+
+
+@fault("S3-26")
+def wrong_secret_key(bed):
+    yield {"secret_key": "not-the-secret-key"}
+
+
+@fault("S3-27")
+def wrong_session_token(bed):
+    yield {"session_token": "no-such-token"}
+
+
+@fault("S3-28")
+def wrong_region(bed):
+    yield {"region": "mars-1"}
+
+
+@fault("S3-26")
+def proxy_that_rewrites_the_host(bed):
+    def rewrite(message: Message) -> None:
+        message.headers["host"] = "minio.internal"
+
+    with behind(bed, request=rewrite) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-04")
+def missing_bucket(bed):
+    yield {"buckets": ["no-such-bucket"], **bed.keys_of(make_user(bed.store, ["no-such-bucket"]))}
+
+
+@fault("S3-04")
+def missing_bucket_that_may_not_be_listed(bed):
+    user = make_user(bed.store, ["no-such-bucket"], set(ENOUGH) - {"s3:ListBucket"})
+    yield {"buckets": ["no-such-bucket"], **bed.keys_of(user)}
+
+
+@fault("S3-10")
+def bucket_name_that_is_none(bed):
+    yield {"buckets": [bed.bucket, "no"]}
+
+
+@fault("S3-06")
+def virtual_host_style_without_dns(bed):
+    port = bed.store.port
+    yield {
+        "addressing_style": "virtual",
+        "endpoint": f"https://s3.example.com:{port}",
+        "resolve": {"s3.example.com": "127.0.0.1"},
+    }
+
+
+@fault("S3-11")
+def no_right_to_list(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], set(ENOUGH) - {"s3:ListBucket"}))
+
+
+@fault("S3-12")
+def no_right_to_put(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], set(ENOUGH) - {"s3:PutObject"}))
+
+
+@fault("S3-13")
+def no_right_to_get(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], set(ENOUGH) - {"s3:GetObject"}))
+
+
+@fault("S3-14")
+def no_right_to_delete(bed):
+    # In a bucket of its own: what is written there stays.
+    bucket = new_bucket(bed)
+    yield {"buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket], set(ENOUGH) - {"s3:DeleteObject"}))}
+
+
+@fault("S3-17", "warning")
+def no_right_to_abandon_an_upload(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], set(ENOUGH) - {"s3:AbortMultipartUpload"}))
+
+
+@fault("S3-29", "warning")
+def keys_of_the_administrator(bed):
+    new_bucket(bed)
+    yield {"access_key": bed.store.root_user, "secret_key": bed.store.root_password}
+
+
+@fault("S3-31")
+def used_up_quota(bed):
+    bucket = new_bucket(bed)
+    admin_client(bed.store).bucket_quota_set(bucket, 100)
+    yield {"buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket]))}
+
+
+@fault("S3-32")
+def proxy_that_blocks_post(bed):
+    with behind(bed, request=lambda message: html(405) if message.method == "POST" else None) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-32")
+def proxy_that_blocks_delete(bed):
+    # In a bucket of its own: what is written there stays.
+    bucket = new_bucket(bed)
+    with behind(bed, request=lambda message: html(405) if message.method == "DELETE" else None) as address:
+        yield {"endpoint": address, "buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket]))}
+
+
+@fault("S3-34")
+def proxy_that_limits_large_parts(bed):
+    limit = 3 * 1024 * 1024
+    with behind(bed, request=lambda message: html(413) if len(message.body) > limit else None) as address:
+        yield {"endpoint": address, "public_endpoint": bed.store.endpoint}
+
+
+@fault("S3-16")
+def cache_in_front_of_the_store(bed):
+    known: dict[str, Message] = {}
+
+    def lookup(message: Message) -> Message | None:
+        return known.get(message.path) if message.method == "GET" else None
+
+    def keep(request: Message, answer: Message) -> None:
+        if request.method == "PUT" and answer.status == 200 and "partNumber" not in request.path:
+            known.setdefault(request.path.partition("?")[0], Message("", "", {}, request.body))
+
+    with behind(bed, request=lookup, answer=keep) as address:
+        yield {"endpoint": address, "public_endpoint": bed.store.endpoint}
+
+
+@fault("S3-18")
+def proxy_that_decodes_paths(bed):
+    def decode(message: Message) -> None:
+        message.path = message.path.replace("%2B", "+").replace("%3D", "=").replace("%2520", "%20")
+
+    with behind(bed, request=decode) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-40")
+def proxy_that_changes_content(bed):
+    def change(request: Message, answer: Message) -> None:
+        if request.method == "GET" and "flyte-onprem-check/" in request.path and answer.status == 200:
+            answer.body = b"x" + answer.body[1:]
+            answer.headers.pop("etag", None)
+
+    with behind(bed, answer=change) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-23")
+def store_that_stalls_in_the_middle(bed):
+    def stall(message: Message) -> Message | None:
+        if message.method != "PUT":
+            return None
+        time.sleep(2 * TIMEOUT)
+        return html(504)
+
+    with behind(bed, request=stall) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-01")
+def public_name_that_does_not_resolve(bed):
+    yield {"public_endpoint": "https://s3.nowhere.invalid"}
+
+
+@fault("S3-21")
+def public_port_that_is_closed(bed):
+    yield {"public_endpoint": f"https://127.0.0.1:{free_port()}"}
+
+
+@fault("TLS-12")
+def public_certificate_for_another_name(bed):
+    port = bed.store.port
+    yield {"public_endpoint": f"https://s3.example.org:{port}", "resolve": {"s3.example.org": "127.0.0.1"}}
+
+
+@fault("S3-07")
+def public_proxy_that_rewrites_the_host(bed):
+    def rewrite(message: Message) -> None:
+        message.headers["host"] = "minio.internal"
+
+    with behind(bed, request=rewrite) as address:
+        yield {"public_endpoint": address}
+
+
+@fault("S3-34")
+def public_proxy_that_limits_bodies(bed):
+    with behind(bed, request=lambda message: html(413) if len(message.body) > 1024 * 1024 else None) as address:
+        yield {"public_endpoint": address}
+
+
+@fault("S3-35")
+def public_endpoint_that_is_a_web_page(bed):
+    with behind(bed, request=lambda message: html(404)) as address:
+        yield {"public_endpoint": address}
+
+
+@fault("S3-35")
+def public_endpoint_of_another_store(bed):
+    with behind(bed, request=lambda message: s3_error(403, "InvalidAccessKeyId")) as address:
+        yield {"public_endpoint": address}
+
+
+@fault("S3-30")
+def public_proxy_without_a_backend(bed):
+    with behind(bed, request=lambda message: html(502)) as address:
+        yield {"public_endpoint": address}
+
+
+@fault("S3-23")
+def public_endpoint_that_never_answers(bed):
+    with silent_port() as port:
+        yield {"public_endpoint": f"http://127.0.0.1:{port}"}
+
+
+@fault("S3-33", "warning")
+def versions_that_may_not_be_deleted(bed):
+    bucket = new_bucket(bed)
+    s3_client(bed.store).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    user = make_user(bed.store, [bucket], denied=["s3:DeleteObjectVersion"])
+    yield {"buckets": [bucket], **bed.keys_of(user)}
+
+
+@fault("S3-33", "warning")
+def objects_that_are_locked(bed):
+    bucket = new_bucket(bed, ObjectLockEnabledForBucket=True)
+    s3_client(bed.store).put_object_lock_configuration(
+        Bucket=bucket,
+        ObjectLockConfiguration={
+            "ObjectLockEnabled": "Enabled",
+            "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}},
+        },
+    )
+    rights = {*ENOUGH, "s3:DeleteObjectVersion"}
+    yield {"buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket], rights))}
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: f"{case.name}: {case.id} {case.status}")
+def test_each_fault_has_its_own_row_and_no_other(bed: Bed, case: Fault) -> None:
+    with case.arrange(bed) as changes:
+        started = time.monotonic()
+        result = bed.check(**changes)
+        seconds = time.monotonic() - started
+    expected = {"failed": [], "warning": [], case.status: [case.id]}
+    assert {status: result.statuses(status) for status in expected} == expected, result["msg"]
+    assert result.failed == (case.status == "failed")
+    row = next(row for row in result["checks"] if row["id"] == case.id and row["status"] == case.status)
+    assert row["observed"] in result["msg"]
+    assert row["cause"] in result["msg"]
+    assert row["fix"] in result["msg"]
+    assert bed.arguments(**changes)["secret_key"] not in str(result.values)
+    assert "X-Amz-Signature" not in result.output
+    # A server that is not there costs the time asked for, once.
+    assert seconds < 2 * TIMEOUT + 3
+    assert contents(bed.store, bed.bucket) == []
+
+
+@pytest.fixture(autouse=True)
+def _empty_bucket(bed: Bed) -> Iterator[None]:
+    """One fault must not be seen in the next test."""
+    yield
+    for key in contents(bed.store, bed.bucket):
+        s3_client(bed.store).delete_object(Bucket=bed.bucket, Key=key)
+
+
+# Health
+
+
+def test_a_healthy_store_is_all_green_and_left_as_it_was(bed: Bed) -> None:
+    before = contents(bed.store, bed.bucket)
+    result = bed.check()
+    assert not result.failed
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert result["passed"]
+    assert result["server"] == "MinIO"
+    assert abs(result["clock_skew"]) < 2
+    assert result["leftovers"] == []
+    assert contents(bed.store, bed.bucket) == before
+
+
+def test_names_are_pinned_and_stay_in_tls(bed: Bed) -> None:
+    address = f"https://s3.example.com:{bed.store.port}"
+    result = bed.check(endpoint=address, public_endpoint=address, resolve={"s3.example.com": "127.0.0.1"})
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
+def test_every_bucket_and_prefix_is_asked(bed: Bed) -> None:
+    other = new_bucket(bed)
+    user = make_user(bed.store, [bed.bucket, other])
+    result = bed.check(buckets=[bed.bucket, {"name": other, "prefix": "/deep/down/"}], **bed.keys_of(user))
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert [row["expected"] for row in result["checks"] if row["id"] == "S3-19"] == [
+        "nothing below flyte-onprem-check/",
+        "nothing below deep/down/flyte-onprem-check/",
+    ]
+
+
+def test_a_versioned_bucket_is_cleaned_of_all_versions(bed: Bed) -> None:
+    bucket = new_bucket(bed)
+    s3_client(bed.store).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    user = make_user(bed.store, [bucket], {*ENOUGH, "s3:DeleteObjectVersion"})
+    result = bed.check(buckets=[bucket], **bed.keys_of(user))
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert contents(bed.store, bucket) == []
+
+
+# Check mode
+
+
+def test_check_mode_writes_nothing_and_says_so(bed: Bed) -> None:
+    seen: list[str] = []
+    with behind(bed, request=lambda message: seen.append(message.method)) as address:
+        result = bed.check(endpoint=address, check=True)
+    assert set(seen) <= {"GET", "HEAD"}
+    assert not result.failed
+    assert result.row("S3-12")["observed"] == "check mode: nothing is written"
+    assert result.row("S3-13")["status"] == "passed"
+    assert result.statuses("skipped") == ["S3-12", "S3-14", "S3-16", "S3-18", "S3-15", "S3-17", "S3-07", "S3-19"]
+
+
+@pytest.mark.parametrize(("right", "id"), [("s3:ListBucket", "S3-11"), ("s3:GetObject", "S3-13")])
+def test_check_mode_still_tells_a_denied_read(bed: Bed, right: str, id: str) -> None:
+    user = make_user(bed.store, [bed.bucket], set(ENOUGH) - {right})
+    assert bed.check(check=True, **bed.keys_of(user)).statuses("failed") == [id]
+
+
+# What must not stay
+
+
+def test_what_may_not_be_deleted_is_named(bed: Bed) -> None:
+    bucket = new_bucket(bed)
+    user = make_user(bed.store, [bucket], set(ENOUGH) - {"s3:DeleteObject"})
+    result = bed.check(buckets=[bucket], **bed.keys_of(user))
+    left = [leftover["key"] for leftover in result["leftovers"]]
+    assert left == contents(bed.store, bucket)
+    assert len(left) == 1
+    assert left[0] in result["msg"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_an_interrupted_check_removes_what_it_wrote(bed: Bed, number: int) -> None:
+    bucket = new_bucket(bed)
+    with interrupted(bed, bucket, number):
+        pass
+    assert contents(bed.store, bucket) == []
+
+
+def test_what_a_killed_check_left_is_reported_and_later_removed(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = new_bucket(bed)
+    user = make_user(bed.store, [bucket])
+    with interrupted(bed, bucket, signal.SIGKILL):
+        pass
+    left = contents(bed.store, bucket)
+    assert len(left) == 1
+    report = bed.check(buckets=[bucket], **bed.keys_of(user))
+    assert report.statuses("warning") == ["S3-19"]
+    assert contents(bed.store, bucket) == left
+    later = time.time() + 400
+    monkeypatch.setattr("ansible_collections.flyte.onprem.plugins.module_utils._s3.time.time", lambda: later)
+    with behind(bed, answer=shifted(400)) as address:
+        report = bed.check(endpoint=address, public_endpoint=bed.store.endpoint, buckets=[bucket], **bed.keys_of(user))
+    assert report.row("S3-19")["observed"] == "1 objects of an earlier check removed"
+    assert contents(bed.store, bucket) == []
+
+
+@contextlib.contextmanager
+def interrupted(bed: Bed, bucket: str, number: int) -> Iterator[None]:
+    """Run the check in a process of its own, and send it a signal once it has written its first object."""
+    process: list[subprocess.Popen[bytes]] = []
+    sent: list[int] = []
+
+    def interrupt(request: Message, answer: Message) -> None:
+        if request.method == "PUT" and not sent:
+            sent.append(number)
+            process[0].send_signal(number)
+            time.sleep(0.2)
+
+    with behind(bed, answer=interrupt) as address:
+        user = make_user(bed.store, [bucket])
+        arguments = bed.arguments(endpoint=address, buckets=[bucket], timeout=10, **bed.keys_of(user))
+        code = (
+            "import sys, json; from support.modules import run_module;"
+            "from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check;"
+            "run_module(s3_bucket_check.main, json.load(sys.stdin))"
+        )
+        process.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        )
+        process[0].communicate(json.dumps(arguments).encode(), timeout=60)
+        assert sent
+        yield
+
+
+# Retries
+
+
+def test_a_busy_store_is_asked_again(bed: Bed) -> None:
+    refused: list[str] = []
+
+    def busy(message: Message) -> Message | None:
+        if message.method == "PUT" and not refused:
+            refused.append(message.path)
+            return s3_error(503, "SlowDown")
+        return None
+
+    with behind(bed, request=busy) as address:
+        result = bed.check(endpoint=address)
+    assert refused
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]

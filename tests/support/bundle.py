@@ -1,0 +1,31 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs for tests, from the bundle that the test bed builds and caches."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@functools.cache
+def directory() -> Path:
+    """The bundle; FLYTE_ONPREM_BUNDLE names one that is there already."""
+    given = os.environ.get("FLYTE_ONPREM_BUNDLE")
+    if given:
+        return Path(given)
+    command = [sys.executable, str(ROOT / "tests/testbed/bed.py"), "bundle"]
+    return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+
+
+def artifact(name: str) -> Path:
+    """The file of one artefact of the bundle's manifest."""
+    manifest = json.loads((directory() / "manifest.json").read_text())
+    return directory() / manifest["artifacts"][name]["file"]
