@@ -54,6 +54,12 @@ STAGES = (
     Stage("unit", f"{BIN}pytest tests/unit", "20 s", CHECK),
     Stage("build", f"{BIN}pytest tests/integration/collection/test_build.py", "30 s", TEST),
     Stage("ansible-core", f"{BIN}pytest tests/integration/collection/test_ansible_core.py", "3 min", TEST),
+    Stage("tools", f"{BIN}python tests/testbed/bed.py tools", "1 s, 60 s on a new machine", TEST, needed=True),
+    Stage("bundle", f"{BIN}python tests/testbed/bed.py bundle", "1 s, 20 min the first time", TEST, needed=True),
+    Stage("host image", f"{BIN}python tests/testbed/bed.py host-image", "1 s, 3 min the first time", TEST, needed=True),
+    Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "2 min", TEST),
+    Stage("molecule default", "tests/scenario.sh molecule test -s default", "12 min", TEST),
+    Stage("interrupted site", "tests/scenario.sh pytest tests/integration/site", "20 min", TEST),
 )
 
 
