@@ -634,4 +634,178 @@ DATABASE = (
     ),
 )
 
-CATALOGUE = {entry.id: entry for entry in (*TLS, *S3, *DATABASE)}
+# Context of the Kubernetes entries: {endpoint} and {host} of the API server, {kubeconfig}, {context}, {timeout},
+# {minimum_version}, {maximum_version}, {expected_nodes}, {minimum_cpu}, {minimum_memory}, {storage_class},
+# {ingress_class}, {ingress_controller}, {namespace}.
+CLUSTER = (
+    Entry(
+        id="K8S-01",
+        title="The kubeconfig can be used",
+        expected="a kubeconfig at {kubeconfig} with context {context}",
+        cause=(
+            "The file is not there, is no kubeconfig, or has no such context. A site's own is made when its cluster is."
+        ),
+        fix=(
+            "Run the playbook flyte.onprem.cluster, which writes the site's kubeconfig, or give the right file and "
+            "context (kubectl config get-contexts shows them)."
+        ),
+    ),
+    Entry(
+        id="K8S-02",
+        title="The client's certificate in the kubeconfig is valid",
+        expected="a certificate valid now and for 14 more days",
+        cause="The client certificate has expired, soon will, or is not valid yet by this machine's clock.",
+        fix=(
+            "Get a new kubeconfig. k3s renews its certificates when it is restarted within 120 days of their end; "
+            "then run the playbook flyte.onprem.cluster to fetch the new one."
+        ),
+    ),
+    Entry(
+        id="K8S-03",
+        title="The API server's certificate is verified",
+        expected="a kubeconfig with the cluster's CA",
+        cause="Whoever can redirect the connection can take the cluster's place and read every Secret that is sent.",
+        fix=(
+            "Put the cluster's CA into the kubeconfig (certificate-authority-data) and remove insecure-skip-tls-verify."
+        ),
+    ),
+    Entry(
+        id="K8S-10",
+        title="The name {host} of the API server resolves",
+        expected="an address for {host}",
+        cause="This machine's DNS does not know the name that stands in the kubeconfig.",
+        fix="Correct the server in the kubeconfig, or add a DNS record or an entry in /etc/hosts for {host}.",
+    ),
+    Entry(
+        id="K8S-11",
+        title="There is a way to {endpoint}",
+        expected="a connection within {timeout} seconds",
+        cause="Packets are lost or have no route: the host is off, the address is wrong, or a firewall drops them.",
+        fix="Check the address, that the host is up, the route to it, and firewalls on the way.",
+    ),
+    Entry(
+        id="K8S-12",
+        title="{endpoint} accepts connections",
+        expected="an open TCP port",
+        cause="The host answers, but the API server does not run or listens on another port, or a firewall rejects.",
+        fix=(
+            "On the server, look at systemctl status k3s and journalctl -u k3s; start it, and open the port in the "
+            "firewall."
+        ),
+    ),
+    Entry(
+        id="K8S-13",
+        title="The API server knows the user of the kubeconfig",
+        expected="accepted credentials",
+        cause="The token or certificate is of another cluster, was revoked, or has expired.",
+        fix="Get a new kubeconfig for this cluster; for a site's own, run the playbook flyte.onprem.cluster.",
+    ),
+    Entry(
+        id="K8S-14",
+        title="The API server is ready",
+        expected="ok from /readyz",
+        cause="A part of the API server has not started or has failed; most often its datastore.",
+        fix="Wait a minute after a start; then look at journalctl -u k3s on the server for the part named above.",
+    ),
+    Entry(
+        id="K8S-15",
+        title="The API server answers",
+        expected="an answer to each request within {timeout} seconds",
+        cause=(
+            "The API server, its datastore or a proxy before it is overloaded or broken, or gave an error that this "
+            "check does not know."
+        ),
+        fix="Look at the server's load, free memory and disk, and at journalctl -u k3s.",
+    ),
+    Entry(
+        id="K8S-20",
+        title="Kubernetes is not too old",
+        expected="Kubernetes {minimum_version} or newer",
+        cause="The charts need a newer Kubernetes.",
+        fix="Upgrade the cluster, one minor version at a time.",
+    ),
+    Entry(
+        id="K8S-21",
+        title="Kubernetes is not too new",
+        expected="Kubernetes {maximum_version} or older",
+        cause="The cluster is newer than the newest version asked for.",
+        fix="Use a cluster of an older version, or raise maximum_version after a test.",
+    ),
+    Entry(
+        id="K8S-22",
+        title="The nodes are ready",
+        expected="every node Ready, {expected_nodes} of them",
+        cause="A node has not joined, its kubelet is stopped, or it lacks memory, disk or network.",
+        fix=(
+            "On the node named above, look at systemctl status k3s (or k3s-agent) and its journal; kubectl describe "
+            "node shows its conditions."
+        ),
+    ),
+    Entry(
+        id="K8S-23",
+        title="The nodes have enough CPU",
+        expected="{minimum_cpu} cores for pods",
+        cause="Flyte's tasks wait forever when no node can give what they ask.",
+        fix="Add cores or nodes, uncordon nodes that are out of use, or ask for less.",
+        reference="https://github.com/flyteorg/flyte/issues/2933",
+    ),
+    Entry(
+        id="K8S-24",
+        title="The nodes have enough memory",
+        expected="{minimum_memory} for pods",
+        cause="Flyte's tasks wait forever when no node can give what they ask.",
+        fix="Add memory or nodes, uncordon nodes that are out of use, or ask for less.",
+        reference="https://github.com/flyteorg/flyte/issues/2933",
+    ),
+    Entry(
+        id="K8S-25",
+        title="There is a storage class",
+        expected="storage class {storage_class}",
+        cause="Volumes of pods are made by a storage class; none is marked as default, or it has another name.",
+        fix=(
+            "Install a storage provider (k3s brings local-path, unless it is disabled), or mark a class as default "
+            "with the annotation storageclass.kubernetes.io/is-default-class."
+        ),
+    ),
+    Entry(
+        id="K8S-26",
+        title="Ingress class {ingress_class} is there",
+        expected="ingress class {ingress_class}",
+        cause=(
+            "No ingress controller is installed, or it serves another class; then nothing answers at Flyte's address."
+        ),
+        fix=(
+            "Install the ingress controller (for a site's own, run the playbook flyte.onprem.ingress), or set the "
+            "class to one that there is."
+        ),
+    ),
+    Entry(
+        id="K8S-27",
+        title="Ingress class {ingress_class} belongs to the controller that is expected",
+        expected="controller {ingress_controller}",
+        cause=(
+            "Classes of the same name belong to different products: nginx may be F5's controller or the retired "
+            "ingress-nginx, and their annotations differ."
+        ),
+        fix="Choose the site's ingress provider to match the controller, or another class.",
+    ),
+    Entry(
+        id="K8S-28",
+        title="The pods in namespace {namespace} run",
+        expected="every pod Running and ready, or done",
+        cause="A component of the cluster has not started; the reason stands beside its name.",
+        fix=(
+            "Wait a minute after a start; then kubectl -n {namespace} describe pod, and kubectl -n {namespace} logs, "
+            "for the pod named above. For images that cannot be pulled, import them or make the registry reachable."
+        ),
+    ),
+    Entry(
+        id="K8S-29",
+        title="The user of the kubeconfig may install Flyte",
+        expected="the rights to make all objects of the chart",
+        cause="The user lacks rights; Helm would stop in the middle of the installation.",
+        fix="Have an administrator grant the rights named above, or install with a kubeconfig of an administrator.",
+    ),
+)
+
+CATALOGUE = {entry.id: entry for entry in (*TLS, *S3, *DATABASE, *CLUSTER)}

@@ -1,0 +1,558 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is PRIVATE to the collection. It can change at any time.
+
+"""Whether a Kubernetes cluster meets Flyte's needs, row by row.
+
+The kubernetes library reads the kubeconfig and sends the requests. What comes
+back stays plain JSON: its typed models differ between the library's releases.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.flyte.onprem.plugins.module_utils import _reach
+from ansible_collections.flyte.onprem.plugins.module_utils._certificates import pem_certificates, validity
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Skipped, Warned
+from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, load
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import EXPIRY_WARNING_DAYS, ReachIds
+
+KUBECONFIG = "K8S-01"
+CLIENT_CERTIFICATE = "K8S-02"
+VERIFIED = "K8S-03"
+CREDENTIALS = "K8S-13"
+READY = "K8S-14"
+ANSWERS = "K8S-15"
+_REACH = ReachIds(name="K8S-10", port="K8S-12", way="K8S-11")
+
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+
+# Reasons for which a pod is not Running that are no fault.
+_DONE = "Succeeded"
+
+Json = dict[str, t.Any]
+
+
+class ApiError(Exception):
+    """The API server refused a request. C(status) is HTTP's; C(str(error)) is the server's own message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Unanswered(Exception):
+    """A request got no answer."""
+
+
+class Api:
+    """A cluster's API as one user of it, asked in plain JSON."""
+
+    def __init__(self, client: t.Any, *, timeout: float) -> None:
+        self._client = client
+        self._timeout = timeout
+
+    @property
+    def server(self) -> str:
+        return str(self._client.configuration.host)
+
+    @property
+    def ca_file(self) -> str | None:
+        found = self._client.configuration.ssl_ca_cert
+        return str(found) if found else None
+
+    @property
+    def verifies(self) -> bool:
+        return bool(self._client.configuration.verify_ssl)
+
+    @property
+    def client_certificate(self) -> str:
+        """The client's certificate as PEM; empty if the user has another kind of credential."""
+        path = self._client.configuration.cert_file
+        if not path:
+            return ""
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+
+    def get(self, path: str, **query: str) -> Json:
+        """The document at C(path). Raises C(ApiError) and C(Unanswered)."""
+        return self._json("GET", path, query=query)
+
+    def items(self, path: str, **query: str) -> list[Json]:
+        return list(self.get(path, **query).get("items") or [])
+
+    def post(self, path: str, body: Json) -> Json:
+        return self._json("POST", path, body=body)
+
+    def text(self, path: str, **query: str) -> str:
+        return self._ask("GET", path, query=query).decode("utf-8", "replace")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _json(
+        self, method: str, path: str, *, query: t.Mapping[str, str] | None = None, body: Json | None = None
+    ) -> Json:
+        answer = self._ask(method, path, query=query or {}, body=body)
+        try:
+            return dict(json.loads(answer))
+        except ValueError as exc:
+            raise Unanswered(f"the answer to {path} is not JSON") from exc
+
+    def _ask(self, method: str, path: str, *, query: t.Mapping[str, str], body: Json | None = None) -> bytes:
+        load(KUBERNETES)
+        # Parts of the library, there once it is loaded.
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        try:
+            answer = self._client.call_api(
+                path,
+                method,
+                query_params=list(query.items()),
+                header_params={"Accept": "application/json", "Content-Type": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _return_http_data_only=True,
+                _request_timeout=self._timeout,
+            )
+            return bytes(answer.data)
+        except ApiException as exc:
+            raise ApiError(exc.status, _message(exc)) from exc
+        except (HTTPError, OSError) as exc:
+            raise Unanswered(f"{method} {path}: {exc}") from exc
+
+
+def _message(exc: t.Any) -> str:
+    """What the API server says in words, rather than the document around it."""
+    try:
+        return str(json.loads(exc.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(exc.body or exc.reason or exc.status)
+
+
+@contextlib.contextmanager
+def cluster(
+    report: Report, *, kubeconfig: str | None, context: str | None, timeout: float
+) -> t.Iterator[tuple[Api | None, Check]]:
+    """Add the rows from the kubeconfig to an API that is ready; yields the API and the row that all else depends on."""
+    found: list[Api] = []
+
+    def read() -> str:
+        found.append(open_api(kubeconfig, context, timeout=timeout))
+        return f"for the API at {found[0].server}"
+
+    row = report.check(KUBECONFIG, read)
+    try:
+        yield (found[0] if found else None), api_rows(report, found[0] if found else None, timeout=timeout, after=row)
+    finally:
+        for api in found:
+            api.close()
+
+
+def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> Api:
+    """A client for one context of a kubeconfig. Raises C(Failed) if there is none to be had."""
+    kubernetes = load(KUBERNETES)
+    from kubernetes.config import ConfigException, new_client_from_config  # noqa: PLC0415
+
+    path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    for part in path.split(os.pathsep):
+        if not os.path.isfile(part):
+            raise Failed(f"there is no file {part}")
+    configuration = kubernetes.client.Configuration()
+    # A retry would cost a dead address its timeout once more.
+    configuration.retries = 0
+    try:
+        client = new_client_from_config(
+            config_file=path, context=context or None, client_configuration=configuration, persist_config=False
+        )
+    except ConfigException as exc:
+        raise Failed(f"{path}: {exc}") from exc
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as exc:
+        # Whatever is not YAML of the right shape ends in one of these; a parser's message may quote the file.
+        raise Failed(f"{path} is not a kubeconfig ({type(exc).__name__})") from exc
+    except Exception as exc:
+        if type(exc).__module__.partition(".")[0] != "yaml":
+            raise
+        raise Failed(f"{path} is not YAML") from exc
+    return Api(client, timeout=timeout)
+
+
+def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -> Check:
+    """Add rows for the client's certificate, the way to the API, its certificate, and its answers."""
+
+    def client_certificate() -> str:
+        assert api is not None  # `after` passed
+        pem = api.client_certificate
+        if not pem:
+            raise Skipped("the user of this context has no certificate")
+        return certificate_verdict(pem, now=datetime.datetime.now(datetime.timezone.utc))
+
+    def verified() -> str:
+        assert api is not None
+        if not api.verifies:
+            raise Warned("insecure-skip-tls-verify is set")
+        return "by the kubeconfig's CA"
+
+    report.check(CLIENT_CERTIFICATE, client_certificate, after=[after])
+    report.check(VERIFIED, verified, after=[after])
+    address = _reach.parse_url(api.server) if api else _reach.Address("https", "the API server", 0, "")
+    context = {"endpoint": address.endpoint if api else "the API server", "host": address.host}
+    row = after
+    if api:
+        row = _reach.reach(
+            report,
+            # What is not verified by the kubeconfig's own word is not judged here either.
+            address if api.verifies else _reach.Address("http", address.host, address.port, address.path),
+            ids=_REACH,
+            ca_file=api.ca_file,
+            timeout=timeout,
+            after=[after],
+        )
+
+    def who() -> str:
+        assert api is not None
+        try:
+            api.get("/version")
+        except ApiError as exc:
+            if exc.status == 401:
+                raise Failed(f"the API server said: {exc}") from exc
+            # Even a user without any right may ask for the version, unless an administrator has changed that.
+            return f"known to the API server ({exc})"
+        except Unanswered as exc:
+            raise Failed(str(exc), id=ANSWERS) from exc
+        return "known to the API server"
+
+    def ready() -> str:
+        assert api is not None
+        try:
+            api.text("/readyz")
+        except ApiError as exc:
+            if exc.status in (401, 403):
+                raise Skipped(f"this user may not ask: {exc}") from exc
+            raise Failed(not_ready(str(exc))) from exc
+        except Unanswered as exc:
+            raise Failed(str(exc), id=ANSWERS) from exc
+        return "/readyz says ok"
+
+    known = report.check(CREDENTIALS, who, after=[row], **context)
+    report.check(READY, ready, after=[known], **context)
+    return known
+
+
+def certificate_verdict(pem: str, *, now: datetime.datetime) -> str:
+    """When the first certificate of a PEM text ends. Raises C(Failed) if it is not valid, C(Warned) if it ends soon."""
+    try:
+        found = pem_certificates(pem)
+        if not found:
+            raise Failed("there is no certificate in it")
+        first, last = validity(found[0])
+    except ValueError as exc:
+        raise Failed(str(exc)) from exc
+    if now > last:
+        raise Failed(f"it expired at {last:%Y-%m-%d %H:%M} UTC")
+    if now < first:
+        raise Failed(f"it is not valid before {first:%Y-%m-%d %H:%M} UTC")
+    days = (last - now).days
+    seen = f"valid until {last:%Y-%m-%d}, {days} more days"
+    if days < EXPIRY_WARNING_DAYS:
+        raise Warned(seen)
+    return seen
+
+
+def not_ready(text: str) -> str:
+    """The parts that C(/readyz) says are not ready, from its lines of the form C([-]etcd failed: reason withheld)."""
+    parts = re.findall(r"^\[-\](\S+)", text, re.MULTILINE)
+    return f"not ready: {', '.join(parts)}" if parts else f"/readyz said: {text.strip()}"
+
+
+def asked(request: t.Callable[[], t.Any]) -> t.Any:
+    """Send a request of a probe; what is not the probe's own question becomes an outcome."""
+    try:
+        return request()
+    except ApiError as exc:
+        if exc.status == 403:
+            raise Skipped(f"this user may not ask: {exc}") from exc
+        raise Failed(f"the API server said: {exc} (HTTP {exc.status})", id=ANSWERS) from exc
+    except Unanswered as exc:
+        raise Failed(str(exc), id=ANSWERS) from exc
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What is asked of the cluster. Sizes are cores and bytes; None and empty texts ask for nothing."""
+
+    minimum_version: tuple[int, int]
+    maximum_version: tuple[int, int] | None
+    expected_nodes: int | None
+    minimum_cpu: float
+    minimum_memory: float
+    storage_class: str
+    ingress_class: str
+    ingress_controller: str
+    system_namespaces: t.Sequence[str]
+    rights: t.Sequence[Right]
+
+
+@dataclass(frozen=True)
+class Right:
+    """One verb on one resource; C(namespace) is empty for all of them, and for what lies in none."""
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        thing = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.verb} {thing}" + (f" in {self.namespace}" if self.namespace else "")
+
+
+# What Helm makes for the chart flyte-binary, and what Flyte's own service account is given: nobody may grant rights
+# that he lacks. From the chart's templates at v1.16.8.
+INSTALLING_FLYTE = tuple(
+    Right(verb=verb, resource=resource, group=group)
+    for group, resources in (
+        (
+            "",
+            (
+                "configmaps",
+                "namespaces",
+                "pods",
+                "podtemplates",
+                "resourcequotas",
+                "secrets",
+                "serviceaccounts",
+                "services",
+            ),
+        ),
+        ("admissionregistration.k8s.io", ("mutatingwebhookconfigurations",)),
+        ("apiextensions.k8s.io", ("customresourcedefinitions",)),
+        ("apps", ("deployments",)),
+        ("flyte.lyft.com", ("flyteworkflows",)),
+        ("networking.k8s.io", ("ingresses",)),
+        ("rbac.authorization.k8s.io", ("clusterrolebindings", "clusterroles")),
+    )
+    for resource in resources
+    for verb in ("create", "delete", "get", "list", "patch", "update")
+)
+
+
+def parse_version(text: str) -> tuple[int, int]:
+    """Major and minor version of C(v1.36.4+k3s1) or C(1.36). Raises C(ValueError) for what has none."""
+    found = re.match(r"v?(\d+)\.(\d+)", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no version of the form 1.36")
+    return int(found.group(1)), int(found.group(2))
+
+
+def parse_quantity(text: str) -> float:
+    """A Kubernetes quantity as a number: C(1930m) is 1.93, C(4Gi) is 4294967296. Raises C(ValueError)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", str(text))
+    if found is None:
+        raise ValueError(f"{text!r} is no quantity such as 500m, 4 or 8Gi")
+    number, unit = float(found.group(1)), found.group(2) or ""
+    if unit == "m":
+        return number / 1000
+    base = 1024 if unit.endswith("i") else 1000
+    return number * float(base ** ("kMGTPE".index("k" if unit[0] == "K" else unit[0]) + 1 if unit else 0))
+
+
+def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check) -> None:
+    """Add all rows about what is in the cluster. Reads only: asking for a right makes no object."""
+    nodes: list[Json] = []
+
+    def row(id: str, probe: t.Callable[[Api], str], *needed: Check, **context: str) -> Check:
+        def asking() -> str:
+            assert api is not None  # `after` passed
+            return str(asked(lambda: probe(api)))
+
+        return report.check(id, asking, after=[after, *needed], **context)
+
+    def version(api: Api) -> str:
+        found = str(api.get("/version")["gitVersion"])
+        report.facts["kubernetes_version"] = found
+        if parse_version(found) < needs.minimum_version:
+            raise Failed(f"Kubernetes {found}")
+        return f"Kubernetes {found}"
+
+    def not_too_new(api: Api) -> str:
+        found = str(api.get("/version")["gitVersion"])
+        if needs.maximum_version is None:
+            raise Skipped("no newest version was asked for")
+        if parse_version(found) > needs.maximum_version:
+            raise Failed(f"Kubernetes {found}")
+        return f"Kubernetes {found}"
+
+    def all_nodes(api: Api) -> str:
+        nodes.extend(api.items("/api/v1/nodes"))
+        return nodes_verdict(nodes, needs.expected_nodes)
+
+    row("K8S-20", version)
+    row("K8S-21", not_too_new)
+    ready = row("K8S-22", all_nodes)
+    row("K8S-23", lambda _api: cpu_verdict(nodes, needs.minimum_cpu), ready)
+    row("K8S-24", lambda _api: memory_verdict(nodes, needs.minimum_memory), ready)
+    row(
+        "K8S-25",
+        lambda api: storage_verdict(api.items("/apis/storage.k8s.io/v1/storageclasses"), needs.storage_class),
+    )
+    ingress: list[Json] = []
+
+    def ingress_class(api: Api) -> str:
+        if not needs.ingress_class:
+            raise Skipped("no ingress class was asked for")
+        found = api.items("/apis/networking.k8s.io/v1/ingressclasses")
+        ingress.append(named(found, needs.ingress_class, "ingress class"))
+        return f"{needs.ingress_class} is there"
+
+    def controller(_api: Api) -> str:
+        found = str((ingress[0].get("spec") or {}).get("controller", ""))
+        if needs.ingress_controller and found != needs.ingress_controller:
+            raise Failed(f"its controller is {found}")
+        return f"its controller is {found}"
+
+    there = row("K8S-26", ingress_class)
+    row("K8S-27", controller, there)
+    for namespace in needs.system_namespaces:
+        row(
+            "K8S-28",
+            lambda api, namespace=namespace: pods_verdict(api.items(f"/api/v1/namespaces/{namespace}/pods")),  # type: ignore[misc]
+            namespace=namespace,
+        )
+    row("K8S-29", lambda api: rights_verdict(api, needs.rights))
+
+
+def nodes_verdict(nodes: t.Sequence[Json], expected: int | None) -> str:
+    """How many nodes are Ready. Raises C(Failed) with the names and reasons of those that are not."""
+    waiting = []
+    for node in nodes:
+        conditions = {item["type"]: item for item in (node.get("status") or {}).get("conditions") or []}
+        ready = conditions.get("Ready") or {"status": "Unknown", "reason": "NoStatus"}
+        if ready["status"] != "True":
+            reason = ready.get("message") or ready.get("reason") or ready["status"]
+            waiting.append(f"{node['metadata']['name']}: {reason}")
+    if waiting:
+        raise Failed(f"not ready: {'; '.join(waiting)}")
+    if not nodes or (expected is not None and len(nodes) != expected):
+        raise Failed(f"{len(nodes)} nodes: {', '.join(sorted(node['metadata']['name'] for node in nodes)) or 'none'}")
+    return f"{len(nodes)} ready"
+
+
+def _allocatable(nodes: t.Sequence[Json], resource: str) -> float:
+    """What all nodes together give to pods; nodes that take none are left out."""
+    return sum(
+        parse_quantity(str((node.get("status") or {}).get("allocatable", {}).get(resource, "0")))
+        for node in nodes
+        if not (node.get("spec") or {}).get("unschedulable")
+    )
+
+
+def cpu_verdict(nodes: t.Sequence[Json], minimum: float) -> str:
+    found = _allocatable(nodes, "cpu")
+    if found < minimum:
+        raise Failed(f"{found:g} cores")
+    return f"{found:g} cores"
+
+
+def memory_verdict(nodes: t.Sequence[Json], minimum: float) -> str:
+    found = _allocatable(nodes, "memory")
+    seen = f"{found / 2**20:.0f} MiB"
+    if found < minimum:
+        raise Failed(seen)
+    return seen
+
+
+def storage_verdict(classes: t.Sequence[Json], wanted: str) -> str:
+    if wanted:
+        named(classes, wanted, "storage class")
+        return f"{wanted} is there"
+    defaults = [
+        str(item["metadata"]["name"])
+        for item in classes
+        if (item["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"
+    ]
+    if not defaults:
+        raise Failed(f"no default among {', '.join(str(item['metadata']['name']) for item in classes) or 'none'}")
+    return f"{', '.join(defaults)} is the default"
+
+
+def named(items: t.Sequence[Json], name: str, kind: str) -> Json:
+    """The object of this name. Raises C(Failed) with the names that there are."""
+    for item in items:
+        if item["metadata"]["name"] == name:
+            return item
+    raise Failed(f"no {kind} {name}; there are: {', '.join(str(item['metadata']['name']) for item in items) or 'none'}")
+
+
+def pods_verdict(pods: t.Sequence[Json]) -> str:
+    """How many pods run. Raises C(Failed) with the names and reasons of those that do not."""
+    waiting = [f"{pod['metadata']['name']}: {reason}" for pod in pods for reason in [pod_problem(pod)] if reason]
+    if waiting:
+        raise Failed(f"not running: {'; '.join(waiting)}")
+    return f"{len(pods)} in order"
+
+
+def pod_problem(pod: Json) -> str:
+    """Why a pod does not run with all its containers ready; empty if it does, or has done its work."""
+    status = pod.get("status") or {}
+    phase = str(status.get("phase", "Unknown"))
+    if phase == _DONE:
+        return ""
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    for container in containers:
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
+        if waiting and waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+            return _because(waiting)
+        ended = state.get("terminated") or {}
+        if ended and ended.get("exitCode"):
+            return f"container {container['name']} ended with {ended['exitCode']} ({ended.get('reason', '')})"
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return _because(condition)
+    if phase != "Running":
+        return str(status.get("reason") or phase)
+    unready = [str(container["name"]) for container in status.get("containerStatuses") or [] if not container["ready"]]
+    return f"container {', '.join(unready)} not ready" if unready else ""
+
+
+def _because(state: Json) -> str:
+    reason, message = str(state.get("reason", "")), str(state.get("message", ""))
+    return f"{reason} ({message})" if message else reason
+
+
+def rights_verdict(api: Api, rights: t.Sequence[Right]) -> str:
+    """That the user has all rights. Raises C(Failed) with those that are missing."""
+    if not rights:
+        raise Skipped("no rights were asked for")
+    if may(api, Right("*", "*", "*")):
+        return "this user may do everything"
+    missing = [str(right) for right in rights if not may(api, right)]
+    if missing:
+        raise Failed(f"not allowed: {'; '.join(missing)}")
+    return f"all {len(rights)} allowed"
+
+
+def may(api: Api, right: Right) -> bool:
+    """Ask the API server whether the user has a right."""
+    attributes = {"verb": right.verb, "group": right.group, "resource": right.resource}
+    if right.namespace:
+        attributes["namespace"] = right.namespace
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+    return bool((answer.get("status") or {}).get("allowed"))

@@ -1,0 +1,291 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubernetes_check
+version_added: 0.1.0
+author:
+  - The flyte.onprem authors (@flyte-onprem)
+short_description: Whether a Kubernetes cluster meets Flyte's needs
+description:
+  - Asks a cluster's API server and says for each need whether it is met, what was seen, why, and what to do about it.
+  - It looks at the kubeconfig and its certificate, the way to the API server and its certificate, the version, the
+    nodes and what they can give to pods, storage class, ingress class and its controller, the cluster's own pods, and
+    the rights of the user.
+  - It only reads, and leaves nothing behind.
+options:
+  kubeconfig:
+    description:
+      - File with the address of the cluster and a user's credentials.
+      - Without it, the file that the environment variable C(KUBECONFIG) names, else C(~/.kube/config).
+    type: path
+  context:
+    description:
+      - Context of O(kubeconfig). Without it, the one that is current there.
+    type: str
+  minimum_version:
+    description:
+      - Oldest version of Kubernetes that will do.
+    type: str
+    default: "1.25"
+  maximum_version:
+    description:
+      - Newest version of Kubernetes that will do. Any is, if not given.
+    type: str
+  expected_nodes:
+    description:
+      - How many nodes there must be. Any number above none is right, if not given.
+    type: int
+  minimum_cpu:
+    description:
+      - Cores that all nodes together must be able to give to pods, as a Kubernetes quantity such as V(4) or V(3500m).
+    type: str
+    default: "0"
+  minimum_memory:
+    description:
+      - Memory that all nodes together must be able to give to pods, as a Kubernetes quantity such as V(8Gi).
+    type: str
+    default: "0"
+  storage_class:
+    description:
+      - Name of a storage class that must be there. Without it, there must be a default one.
+    type: str
+    default: ""
+  ingress_class:
+    description:
+      - Name of an ingress class that must be there. Without it, none is looked for.
+    type: str
+    default: ""
+  ingress_controller:
+    description:
+      - The controller that O(ingress_class) must belong to, such as V(traefik.io/ingress-controller). Without it, any.
+    type: str
+    default: ""
+  system_namespaces:
+    description:
+      - Namespaces whose pods must all run.
+    type: list
+    elements: str
+    default: [kube-system]
+  rights:
+    description:
+      - Rights that the user of O(kubeconfig) must have.
+      - Without it, the rights that installing Flyte's chart takes. An empty list asks for none.
+    type: list
+    elements: dict
+    suboptions:
+      verbs:
+        description:
+          - What the user must be able to do.
+        type: list
+        elements: str
+        required: true
+      resources:
+        description:
+          - With which resources, by their plural names.
+        type: list
+        elements: str
+        required: true
+      group:
+        description:
+          - API group of the resources; empty for the core group.
+        type: str
+        default: ""
+      namespace:
+        description:
+          - In which namespace. Empty for all, and for resources that lie in none.
+        type: str
+        default: ""
+requirements:
+  - kubernetes >= 24.2 (Python package), on the machine that runs the module
+extends_documentation_fragment:
+  - flyte.onprem.attributes
+  - flyte.onprem.attributes.check
+  - flyte.onprem.checks
+notes:
+  - In check mode the module does the same as without.
+seealso:
+  - module: flyte.onprem.flyte_check
+"""
+
+EXAMPLES = r"""
+- name: Refuse a cluster that Flyte could not use
+  flyte.onprem.kubernetes_check:
+    kubeconfig: /home/admin/.kube/config
+    context: production
+    minimum_version: "1.29"
+    minimum_cpu: "4"
+    minimum_memory: 8Gi
+    ingress_class: nginx
+    ingress_controller: nginx.org/ingress-controller
+
+- name: Look whether three nodes are ready, and go on in any case
+  flyte.onprem.kubernetes_check:
+    kubeconfig: /home/admin/.kube/config
+    expected_nodes: 3
+    rights: []
+    report_only: true
+  register: cluster
+"""
+
+RETURN = r"""
+checks:
+  description: One row for each need, in the order in which they were looked at.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    id:
+      description: Id of the check; one for each distinct remedy.
+      type: str
+      sample: K8S-22
+    title:
+      description: What should be so.
+      type: str
+      sample: The nodes are ready
+    status:
+      description: V(passed), V(failed), V(warning) or V(skipped).
+      type: str
+      sample: failed
+    observed:
+      description: What was seen, with the server's own words.
+      type: str
+      sample: 'not ready: node1: container runtime is down'
+    expected:
+      description: What is needed.
+      type: str
+      sample: every node Ready, 3 of them
+    cause:
+      description: Why; empty if nothing is wrong.
+      type: str
+      sample: A node has not joined, its kubelet is stopped, or it lacks memory, disk or network.
+    fix:
+      description: What to do; empty if nothing is wrong.
+      type: str
+      sample: On the node named above, look at systemctl status k3s (or k3s-agent) and its journal.
+    reference:
+      description: Where to read more.
+      type: str
+      sample: docs/problems.md#k8s-22
+passed:
+  description: Whether no check failed. Warnings and skipped checks do not count.
+  type: bool
+  returned: always
+  sample: false
+msg:
+  description: The report for people; the checks that failed or warn, with cause and fix.
+  type: str
+  returned: always
+  sample: All 19 checks passed (2 skipped).
+kubernetes_version:
+  description: Version of the API server.
+  type: str
+  returned: when the API server answered
+  sample: v1.36.4+k3s1
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, finish
+from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
+    INSTALLING_FLYTE,
+    Needs,
+    Right,
+    cluster,
+    parse_quantity,
+    parse_version,
+    probe_cluster,
+)
+
+ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
+    "kubeconfig": {"type": "path"},
+    "context": {"type": "str"},
+    "minimum_version": {"type": "str", "default": "1.25"},
+    "maximum_version": {"type": "str"},
+    "expected_nodes": {"type": "int"},
+    "minimum_cpu": {"type": "str", "default": "0"},
+    "minimum_memory": {"type": "str", "default": "0"},
+    "storage_class": {"type": "str", "default": ""},
+    "ingress_class": {"type": "str", "default": ""},
+    "ingress_controller": {"type": "str", "default": ""},
+    "system_namespaces": {"type": "list", "elements": "str", "default": ["kube-system"]},
+    "rights": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "verbs": {"type": "list", "elements": "str", "required": True},
+            "resources": {"type": "list", "elements": "str", "required": True},
+            "group": {"type": "str", "default": ""},
+            "namespace": {"type": "str", "default": ""},
+        },
+    },
+    "timeout": {"type": "float", "default": 10},
+    "report_only": {"type": "bool", "default": False},
+}
+
+
+def needs_of(given: dict[str, t.Any]) -> Needs:
+    """The needs that the options describe. Raises C(ValueError) for a version or quantity that is none."""
+    newest = given["maximum_version"]
+    rights = INSTALLING_FLYTE
+    if given["rights"] is not None:
+        rights = tuple(
+            Right(verb=verb, resource=resource, group=item["group"], namespace=item["namespace"])
+            for item in given["rights"]
+            for resource in item["resources"]
+            for verb in item["verbs"]
+        )
+    return Needs(
+        minimum_version=parse_version(given["minimum_version"]),
+        maximum_version=parse_version(newest) if newest else None,
+        expected_nodes=given["expected_nodes"],
+        minimum_cpu=parse_quantity(given["minimum_cpu"]),
+        minimum_memory=parse_quantity(given["minimum_memory"]),
+        storage_class=given["storage_class"],
+        ingress_class=given["ingress_class"],
+        ingress_controller=given["ingress_controller"],
+        system_namespaces=given["system_namespaces"],
+        rights=rights,
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    require(module, KUBERNETES)
+    given = module.params
+    try:
+        needs = needs_of(given)
+    except ValueError as exc:
+        module.fail_json(msg=str(exc))
+    report = Report(
+        CATALOGUE,
+        kubeconfig=given["kubeconfig"] or "KUBECONFIG or ~/.kube/config",
+        context=given["context"] or "that is current",
+        timeout=f"{given['timeout']:g}",
+        minimum_version=given["minimum_version"],
+        maximum_version=str(given["maximum_version"]),
+        expected_nodes=str(given["expected_nodes"] or "one or more"),
+        minimum_cpu=given["minimum_cpu"],
+        minimum_memory=given["minimum_memory"],
+        storage_class=given["storage_class"] or "marked as default",
+        ingress_class=given["ingress_class"] or "(none asked for)",
+        ingress_controller=given["ingress_controller"] or "of any kind",
+    )
+    with cluster(report, kubeconfig=given["kubeconfig"], context=given["context"], timeout=given["timeout"]) as (
+        api,
+        row,
+    ):
+        probe_cluster(report, api, needs, after=row)
+    finish(module, report, report_only=given["report_only"])
+
+
+if __name__ == "__main__":
+    main()
