@@ -21,7 +21,8 @@ options:
     required: true
   hostvars:
     description:
-      - Variables of the hosts. C(verify_failures) holds by part why a check could not run.
+      - Variables of the hosts. C(verify_failures) holds by part why a check could not run, C(verify_passed) the parts
+        whose own test passed, for those that leave no result.
     type: dict
     required: true
 """
@@ -51,6 +52,17 @@ NOT_FACTS = {
     "attempts", "changed", "checks", "deprecations", "diff", "exception", "failed", "failed_when_result", "invocation",
     "msg", "passed", "rc", "skip_reason", "skipped", "stderr", "stdout", "unreachable", "warnings",
 }  # fmt: skip
+
+OWN_TEST = {
+    "id": "SITE-33",
+    "title": "The part's own test passes",
+    "status": "passed",
+    "observed": "it does",
+    "expected": "no failure",
+    "cause": "",
+    "fix": "",
+    "reference": "docs/problems.md#site-33",
+}
 
 
 def site_report(parts, hostvars):
@@ -87,6 +99,8 @@ def answers(part, variables):
             yield {"result": result, "reason": result.get("msg") or reason}
     if reason and not answered:
         yield {"result": {}, "reason": reason}
+    elif part in (variables.get("verify_passed") or []) and not answered:
+        yield {"result": {"checks": [OWN_TEST]}}
 
 
 def area(part, host, *, result, reason=""):
@@ -118,7 +132,7 @@ def not_run(reason, *, unreachable):
             "id": "SITE-32",
             "title": "The check can run",
             "expected": "the check to come to an answer",
-            "cause": "What the check itself needs is missing: a Python library, a file of the site, or the part itself.",
+            "cause": "Something that it needs is missing: a Python library, a file of the site, or the part itself.",
             "fix": "Run flyte.onprem.site, which puts everything in place; the text above names what is missing.",
         }
     reference = f"docs/problems.md#{row['id'].lower()}"

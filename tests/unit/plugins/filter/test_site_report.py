@@ -79,6 +79,11 @@ def test_a_check_that_failed_with_its_report_is_shown_once() -> None:
     assert len(report["areas"]) == 1
 
 
+def test_a_part_without_a_check_module_is_shown_by_its_own_test() -> None:
+    report = report_of(verify_passed=["k3s", "minio"], __minio_report=result("passed", "passed"))
+    assert [(area["part"], area["counts"]["passed"]) for area in report["areas"]] == [("k3s", 1), ("minio", 2)]
+
+
 def test_an_unreachable_host_is_named_as_such() -> None:
     report = report_of(__minio_report={"unreachable": True, "msg": "timed out"})
     assert [(row["id"], row["observed"]) for row in report["areas"][0]["checks"]] == [("SITE-31", "timed out")]
