@@ -32,8 +32,8 @@ GENERATED = "<!-- Written by docs/generate.py; change its sources, not this page
 MARKUP = (
     (r"L\(([^,()]+),\s*([^()]+)\)", r"[\1](\2)"),
     (r"U\(([^()]+)\)", r"<\1>"),
-    (r"[OVCE]\(((?:[^()]|\([^()]*\))+)\)", r"`\1`"),
-    (r"RV\(((?:[^()]|\([^()]*\))+)\)", r"`\1`"),
+    (r"RV\((?:ignore:)?((?:[^()]|\([^()]*\))+)\)", r"`\1`"),
+    (r"\b[OVCE]\(((?:[^()]|\([^()]*\))+)\)", r"`\1`"),
     (r"M\(([^()]+)\)", r"`\1`"),
     (r"P\(([^()#]+)#\w+\)", r"`\1`"),
     (r"B\(([^()]+)\)", r"**\1**"),
@@ -123,22 +123,23 @@ def role_pages() -> dict[Path, str]:
     pages = {}
     for role, entries in role_specs().items():
         path = ROOT / "roles" / role / "README.md"
-        content, first = "", {}
+        if not path.is_file():
+            continue  # the contract tests tell of it
+        main_options = entries.get("main", {}).get("options") or {}
+        content, plain = "", ""
         for entry, spec in entries.items():
             options = spec.get("options") or {}
-            title = "Options" if entry == "main" else f"Entry point `{entry}`"
-            content += f"\n## {title}\n\n{prose(spec.get('short_description'))}.\n"
-            if not options:
-                continue
-            extra = {name: option for name, option in options.items() if name not in first}
-            if entry == "main" or not first:
-                content += "\n" + options_table(options)
-                first = options
-            elif extra:
-                content += f"\nTakes {'the options above and ' if len(extra) < len(options) else ''}these:\n\n"
-                content += options_table(extra)
-            else:
-                content += "\nTakes the options above.\n"
+            more = {name: option for name, option in options.items() if entry == "main" or name not in main_options}
+            if more:
+                content += f"\n## {'Options' if entry == 'main' else f'Entry point `{entry}`'}\n\n"
+                content += f"{prose(spec['short_description'])}."
+                content += " Takes the options above, and:" if len(more) < len(options) else ""
+                content += f"\n\n{options_table(more)}"
+            elif entry != "main":
+                plain += f"| `{entry}` | {cell(prose(spec['short_description']))} |\n"
+        if plain:
+            content += "\n## Entry points\n\nFor `tasks_from`; they take the options above.\n\n"
+            content += f"| entry point | what it does |\n|---|---|\n{plain}"
         pages[path] = between(path.read_text(), "options", content + "\n", path)
     return pages
 
