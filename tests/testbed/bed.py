@@ -61,8 +61,9 @@ def _status(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None
     print(f"packages   {'missing: ' + ' '.join(absent) if absent else 'all there'}")
     for name in sorted(recipes.specs):
         entry = recipes.find(name)
+        usual = duration(recipes.specs[name].get("usual", 1))
         state = f"built in {duration(entry.seconds)}" if entry else "missing"
-        print(f"  {name:32} {recipes.key(name)}  {state}")
+        print(f"  {name:32} {recipes.key(name)}  {state} (usually {usual} with empty caches)")
     there = (cache.root / "bundle" / bundle.bundle_key(recipes)).exists()
     print(f"bundle     {bundle.bundle_key(recipes)} ({'there' if there else 'missing'})")
     marked = {**recipes.pins["bundle"], **recipes.pins["images"]}

@@ -88,6 +88,8 @@ class Recipes:
 
         def build(work: Path) -> dict[str, Any]:
             self._makers[spec["kind"]](name, work)
+            if Recipes(self.cache, self.pins).key(name) != self.key(name):
+                raise BedError(f"Build files of {name} were changed while it was built. Run it again.")
             return {"spec": spec}
 
         return self.cache.make(name, self.key(name), build)
