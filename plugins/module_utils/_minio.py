@@ -55,7 +55,6 @@ class Server:
     endpoint: str
     access_key: str
     secret_key: str = field(repr=False)
-    region: str = "us-east-1"
     ca_file: str | None = None
     timeout: float = 10
 
@@ -114,7 +113,6 @@ class Admin:
         self._admin = MinioAdmin(
             endpoint=self._host,
             credentials=StaticProvider(server.access_key, server.secret_key),
-            region=server.region,
             secure=self._address.tls,
             http_client=self._pool,
         )
@@ -141,7 +139,8 @@ class Admin:
             endpoint=self._host,
             access_key=access.access_key,
             secret_key=access.secret_key,
-            region=self._server.region,
+            # Told, so that the library does not ask for it; the server looks at it in requests for a bucket only.
+            region="us-east-1",
             secure=self._address.tls,
             http_client=self._pool,
         )
@@ -225,8 +224,6 @@ def explain(what: str, server: Server, *, code: str, words: str) -> AdminError:
             f"{said}. The user {server.access_key} may not administer; give the server's root user,"
             " or a user with policy consoleAdmin."
         )
-    if code == "AuthorizationHeaderMalformed":
-        return AdminError(f"{said}. Set region to the one that the server has (MINIO_SITE_REGION).")
     return AdminError(f"{said}.")
 
 

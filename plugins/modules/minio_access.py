@@ -42,10 +42,6 @@ options:
     description: Secret key that belongs to O(admin_access_key).
     type: str
     required: true
-  region:
-    description: Region of the server, if it was given one.
-    type: str
-    default: us-east-1
   ca_file:
     description:
       - File with the CA certificates, in PEM format, that the server's certificate is verified against.
@@ -140,7 +136,8 @@ policy:
   sample: flyte
 reason:
   description:
-    - Why it failed, in one word for conditions, V(unreachable), V(wrong_credentials), V(denied), or V(refused).
+    - Why it failed, for conditions in a play.
+    - One of V(unreachable), V(wrong_credentials), V(denied), and V(refused).
   type: str
   returned: failure
   sample: unreachable
@@ -167,7 +164,6 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "endpoint": {"type": "str", "required": True},
     "admin_access_key": {"type": "str", "required": True, "no_log": False},
     "admin_secret_key": {"type": "str", "required": True, "no_log": True},
-    "region": {"type": "str", "default": "us-east-1"},
     "ca_file": {"type": "path"},
     "resolve": {"type": "dict", "default": {}},
     "timeout": {"type": "float", "default": 10},
@@ -209,7 +205,6 @@ def main() -> None:
                     endpoint=params["endpoint"],
                     access_key=params["admin_access_key"],
                     secret_key=params["admin_secret_key"],
-                    region=params["region"],
                     ca_file=params["ca_file"],
                     timeout=params["timeout"],
                 )

@@ -34,7 +34,6 @@ class Case:
     def arguments(self) -> dict[str, Any]:
         return {
             "endpoint": self.store.endpoint,
-            "region": self.store.region,
             "ca_file": str(self.store.ca_file),
             "admin_access_key": self.store.root_user,
             "admin_secret_key": self.store.root_password,
@@ -144,7 +143,6 @@ def test_a_policy_that_others_have_is_not_taken_from_them(case: Case) -> None:
         # what is wrong, the reason given, and what the message tells to look at
         ({"admin_secret_key": "not-the-secret"}, "wrong_credentials", "MINIO_ROOT_PASSWORD"),
         ({"admin_access_key": "nobody-at-all"}, "wrong_credentials", "admin_access_key"),
-        ({"region": "mars-1"}, "refused", "MINIO_SITE_REGION"),
         ({"endpoint": "no address"}, "refused", "https://host:port"),
         ({"ca_file": "/nowhere/ca.crt"}, "unreachable", "ca_file"),
         ({"endpoint": "https://s3.nowhere.invalid"}, "unreachable", "s3.nowhere.invalid"),

@@ -1,0 +1,104 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
+    FAULTS,
+    S3Error,
+    Unanswered,
+    from_client_error,
+    parse_error,
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "id"),
+    [
+        # the store's code, its HTTP status, the check whose fault that is
+        ("AccessDenied", 403, "S3-12"),
+        ("403", 403, "S3-12"),
+        ("AllAccessDisabled", 403, "S3-12"),
+        ("NoSuchBucket", 404, "S3-04"),
+        ("InvalidBucketName", 400, "S3-10"),
+        ("InvalidAccessKeyId", 403, "S3-25"),
+        ("SignatureDoesNotMatch", 403, "S3-26"),
+        ("ExpiredToken", 400, "S3-27"),
+        ("InvalidTokenId", 403, "S3-27"),
+        ("AuthorizationHeaderMalformed", 400, "S3-28"),
+        ("PermanentRedirect", 301, "S3-28"),
+        ("RequestTimeTooSkewed", 403, "S3-08"),
+        ("SlowDown", 503, "S3-30"),
+        ("InternalError", 500, "S3-30"),
+        ("SomethingNew", 500, "S3-30"),
+        ("SomethingNew", 503, "S3-30"),
+        ("XMinioServerNotInitialized", 503, "S3-30"),
+        ("XMinioStorageFull", 507, "S3-31"),
+        ("XMinioAdminBucketQuotaExceeded", 400, "S3-31"),
+        ("NotImplemented", 501, "S3-32"),
+        ("MethodNotAllowed", 405, "S3-32"),
+        ("EntityTooLarge", 400, "S3-34"),
+        ("413", 413, "S3-34"),
+        ("KMS.NotFoundException", 400, "S3-36"),
+        ("NobodyKnows", 400, "S3-39"),
+    ],
+)
+def test_each_code_is_the_fault_of_one_check(code: str, status: int, id: str) -> None:
+    error = S3Error(operation="PutObject", code=code, status=status, words="as the store says")
+    outcome = error.outcome(denied="S3-12")
+    assert outcome.id == id
+    assert code in outcome.observed
+    assert "as the store says" in outcome.observed
+
+
+def test_every_fault_is_in_the_catalogue() -> None:
+    assert set(FAULTS.values()) <= set(CATALOGUE)
+
+
+def test_no_answer_is_a_fault_of_its_own() -> None:
+    assert Unanswered(operation="PutObject", code="no answer in time").outcome().id == "S3-23"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"<Error><Code>A</Code><Message>b</Message></Error>", ("A", "b")),
+        (b'<?xml version="1.0"?><Error xmlns="http://s3.example.com/"><Code>A</Code></Error>', ("A", "")),
+        (b"<html><body>no</body></html>", None),
+        (b'<!DOCTYPE e [<!ENTITY a "aaaa">]><Error><Code>&a;</Code></Error>', None),
+        (b"<Error><Code>A</Code>", None),
+        (b"", None),
+    ],
+)
+def test_an_error_document_is_told_from_other_answers(body: bytes, expected: tuple[str, str] | None) -> None:
+    assert parse_error(body) == expected
+
+
+def test_an_answer_to_head_gives_its_code_in_a_header() -> None:
+    response = {
+        "Error": {"Code": "403", "Message": "Forbidden"},
+        "ResponseMetadata": {
+            "HTTPStatusCode": 403,
+            "HTTPHeaders": {"x-minio-error-code": "InvalidAccessKeyId", "x-minio-error-desc": '"No such key."'},
+        },
+    }
+    assert (
+        str(from_client_error("HeadBucket", response)) == "HeadBucket gave InvalidAccessKeyId (HTTP 403): No such key."
+    )
+
+
+def test_an_answer_without_any_code_has_its_status_for_one() -> None:
+    response = {"Error": {"Code": ""}, "ResponseMetadata": {"HTTPStatusCode": 405}}
+    assert from_client_error("DeleteObject", response).code == "405"
+
+
+def test_the_region_that_the_store_names_is_shown() -> None:
+    response = {
+        "Error": {"Code": "AuthorizationHeaderMalformed", "Message": "wrong", "Region": "onprem-1"},
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+    }
+    assert "the store names region onprem-1" in str(from_client_error("ListBuckets", response))

@@ -1,0 +1,239 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""s3_bucket_check over a small server that answers as S3 does and checks no signature.
+
+What a real store does with real rights is in tests/integration/modules.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.modules import Result, run_module
+from support.servers import Hooks, Message, proxy
+
+from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET = "canary-secret"
+
+
+@dataclass
+class FakeStore:
+    """Objects by path, the requests that came, and by operation the error to give."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    errors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    address: str = ""
+
+    def answer(self, message: Message) -> Message:
+        path, _, query = message.path.partition("?")
+        operation = name_of(message.method, path, query)
+        if "authorization" not in message.headers and "X-Amz-Signature" not in query:
+            return error(403, "AccessDenied")
+        self.requests.append(operation)
+        if operation in self.errors:
+            return error(*self.errors[operation])
+        if operation == "PutObject":
+            self.objects[path] = message.body
+        elif operation == "DeleteObject":
+            self.objects.pop(path, None)
+            return reply(status=204)
+        elif operation == "GetObject":
+            return reply(self.objects[path]) if path in self.objects else error(404, "NoSuchKey")
+        elif operation == "HeadObject":
+            return reply(self.objects[path])
+        elif operation == "CreateMultipartUpload":
+            return reply(b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+        elif operation == "UploadPart":
+            self.objects[path] = self.objects.get(path, b"") + message.body
+        elif operation == "AbortMultipartUpload":
+            self.objects.pop(path, None)
+            return reply(status=204)
+        return reply(ANSWERS.get(operation, b""))
+
+
+ANSWERS = {
+    "ListBuckets": b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>",
+    "ListObjectsV2": b"<ListBucketResult></ListBucketResult>",
+    "ListMultipartUploads": b"<ListMultipartUploadsResult></ListMultipartUploadsResult>",
+    "CompleteMultipartUpload": b"<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>",
+}
+
+
+def name_of(method: str, path: str, query: str) -> str:
+    if path == "/":
+        return "ListBuckets"
+    if path.count("/") == 1:
+        if method == "HEAD":
+            return "HeadBucket"
+        return "ListMultipartUploads" if "uploads" in query else "ListObjectsV2"
+    if "uploadId=" in query:
+        names = {"PUT": "UploadPart", "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}
+        return names[method]
+    if "uploads" in query:
+        return "CreateMultipartUpload"
+    return {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}[method]
+
+
+def reply(body: bytes = b"", status: int = 200) -> Message:
+    headers = {"etag": '"e"', "server": "Fake", "date": email.utils.formatdate(usegmt=True)}
+    return Message("", "", {**headers, "content-length": str(len(body))}, body, status)
+
+
+def error(status: int, code: str) -> Message:
+    body = f"<Error><Code>{code}</Code><Message>as the store says</Message></Error>"
+    return reply(body.encode(), status)
+
+
+@pytest.fixture
+def store() -> Iterator[FakeStore]:
+    store = FakeStore()
+    with proxy(None, Hooks(request=store.answer)) as address:
+        store.address = address
+        yield store
+
+
+def run(store: FakeStore, *, check: bool = False, **changes: Any) -> Result:
+    arguments = {
+        "endpoint": store.address,
+        "access_key": "flyte",
+        "secret_key": SECRET,
+        "buckets": ["data"],
+        "timeout": 5,
+        "retries": 0,
+        **changes,
+    }
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    result = run_module(s3_bucket_check.main, arguments, check=check)
+    assert SECRET not in str(result.values)
+    return result
+
+
+def test_a_good_store_passes_and_is_left_empty(store: FakeStore) -> None:
+    result = run(store)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert not result.failed
+    assert not result["changed"]
+    assert store.objects == {}
+    assert result["leftovers"] == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "id"),
+    [
+        # the operation that is refused, status and code, the check that fails
+        ("ListBuckets", (403, "InvalidAccessKeyId"), "S3-25"),
+        ("ListBuckets", (403, "SignatureDoesNotMatch"), "S3-26"),
+        ("ListBuckets", (400, "ExpiredToken"), "S3-27"),
+        ("ListBuckets", (400, "AuthorizationHeaderMalformed"), "S3-28"),
+        ("ListBuckets", (403, "RequestTimeTooSkewed"), "S3-08"),
+        ("HeadBucket", (404, "NoSuchBucket"), "S3-04"),
+        ("HeadBucket", (301, "PermanentRedirect"), "S3-28"),
+        ("ListObjectsV2", (403, "AccessDenied"), "S3-11"),
+        ("PutObject", (403, "AccessDenied"), "S3-12"),
+        ("PutObject", (507, "XMinioStorageFull"), "S3-31"),
+        ("PutObject", (400, "KMS.NotFoundException"), "S3-36"),
+        ("GetObject", (403, "AccessDenied"), "S3-13"),
+        ("DeleteObject", (403, "AccessDenied"), "S3-14"),
+        ("CreateMultipartUpload", (403, "AccessDenied"), "S3-15"),
+        ("CreateMultipartUpload", (501, "NotImplemented"), "S3-32"),
+        ("UploadPart", (500, "InternalError"), "S3-30"),
+        ("CompleteMultipartUpload", (400, "NobodyKnows"), "S3-39"),
+    ],
+)
+def test_each_refusal_fails_one_check_with_the_words_of_the_store(
+    store: FakeStore, operation: str, answer: tuple[int, str], id: str
+) -> None:
+    store.errors[operation] = answer
+    result = run(store)
+    assert result.statuses("failed") == [id], result["msg"]
+    assert result.failed
+    if operation != "HeadBucket":  # an answer to HEAD has no words
+        assert "as the store says" in next(row for row in result["checks"] if row["status"] == "failed")["observed"]
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "NotImplemented"])
+def test_a_list_of_buckets_that_is_not_given_is_no_fault(store: FakeStore, code: str) -> None:
+    store.errors["ListBuckets"] = (403, code)
+    assert run(store)["passed"]
+
+
+def test_report_only_succeeds_with_the_same_report(store: FakeStore) -> None:
+    store.errors["PutObject"] = (403, "AccessDenied")
+    result = run(store, report_only=True)
+    assert not result.failed
+    assert not result["passed"]
+    assert result.statuses("failed") == ["S3-12"]
+
+
+def test_what_depends_on_a_failure_is_skipped_and_names_it(store: FakeStore) -> None:
+    store.errors["PutObject"] = (403, "AccessDenied")
+    result = run(store)
+    assert result.row("S3-15")["observed"] == "skipped because S3-12 failed"
+    assert result.row("S3-14")["status"] == "passed"
+
+
+def test_check_mode_only_asks(store: FakeStore) -> None:
+    result = run(store, check=True)
+    assert set(store.requests) == {"ListBuckets", "HeadBucket", "ListObjectsV2", "GetObject"}
+    assert not result.failed
+    assert result.row("S3-12")["observed"] == "check mode: nothing is written"
+
+
+def test_what_cannot_be_told_is_skipped_and_says_so(store: FakeStore) -> None:
+    store.errors.update(dict.fromkeys(("HeadBucket", "ListObjectsV2", "PutObject", "GetObject"), (403, "AccessDenied")))
+    result = run(store)
+    assert result.statuses("failed") == ["S3-11", "S3-12"]
+    assert "cannot be told" in result.row("S3-04")["observed"]
+    assert "cannot be told" in result.row("S3-13")["observed"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # a parameter that is wrong, what the message says of it
+        ({"endpoint": "s3.example.com"}, "no address"),
+        ({"endpoint": "https://s3.example.com/minio"}, "has a path"),
+        ({"public_endpoint": "https://user:pass@s3.example.com"}, "must not hold"),
+        ({"ca_file": "/nowhere/ca.crt"}, "ca_file /nowhere/ca.crt cannot be used"),
+        ({"buckets": [{"bucket": "data"}]}, "neither a name nor a dictionary"),
+        ({"secret_key": None}, "required together"),
+    ],
+)
+def test_a_bad_parameter_is_a_bare_failure(store: FakeStore, changes: dict[str, Any], words: str) -> None:
+    result = run(store, **changes)
+    assert result.failed
+    assert "checks" not in result.values
+    assert words in result["msg"]
+    assert store.requests == []
+
+
+def test_a_ca_file_that_holds_none_is_named(store: FakeStore, tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("nothing")
+    assert "cannot be used" in run(store, ca_file=str(tmp_path / "ca.crt"))["msg"]
+
+
+def test_without_any_keys_that_is_what_fails(store: FakeStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert run(store, access_key=None, secret_key=None).statuses("failed") == ["S3-38"]
+
+
+def test_a_missing_library_is_named(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    result = run(store)
+    assert result.failed
+    assert "boto3 >= 1.26" in result["msg"]
