@@ -41,8 +41,8 @@ def release_is_deployed(box: Box) -> bool:
 
 # In the order in which a run reaches them.
 POINTS = [
-    ("after the authority", authority_is_made),
     ("before k3s is ready", k3s_is_starting),
+    ("after the authority", authority_is_made),
     ("in the middle of apt", packages_are_being_unpacked),
     ("in the middle of Helm", release_is_pending),
     ("before the client file", release_is_deployed),
