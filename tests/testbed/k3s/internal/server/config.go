@@ -1,0 +1,210 @@
+// Copyright (c) flyte.onprem contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package server is "k3s server": the control plane, the node beside it and the controllers k3s brings.
+package server
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"flyte.onprem/testbed/k3s/internal/options"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	netutils "k8s.io/utils/net"
+)
+
+// Config is what the options come to.
+type Config struct {
+	Values *options.Values
+	// Data is D of K3S.md, Bin the unpacked payload.
+	Data, Bin         string
+	NodeName          string
+	NodeIP            string
+	BindAddress       string
+	Port              int
+	APIServerPort     int
+	AdvertiseAddress  string
+	AdvertisePort     int
+	ClusterCIDR       string
+	ServiceCIDR       string
+	ClusterDNS        string
+	ClusterDomain     string
+	APIServiceAddress string
+	Disabled          map[string]bool
+	Version           string
+}
+
+// loopback is where everything listens that is not for other hosts.
+const loopback = "127.0.0.1"
+
+// NewConfig works the options out, with the messages of k3s for what it refuses (K3S.md section 1c).
+func NewConfig(values *options.Values, version string) (*Config, error) {
+	if os.Getuid() != 0 {
+		return nil, fmt.Errorf("server must run as root, or with --rootless and/or --disable-agent")
+	}
+	config := &Config{
+		Values:        values,
+		Version:       version,
+		Data:          values.String("data-dir"),
+		NodeName:      strings.ToLower(values.String("node-name")),
+		BindAddress:   values.String("bind-address"),
+		Port:          values.Int("https-listen-port"),
+		ClusterDomain: values.String("cluster-domain"),
+		Disabled:      map[string]bool{},
+	}
+	config.APIServerPort = config.Port + 1
+	if !filepath.IsAbs(config.Data) {
+		return nil, fmt.Errorf("stand-in: data-dir %s is not an absolute path", config.Data)
+	}
+	if config.NodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, err
+		}
+		config.NodeName = strings.ToLower(host)
+	}
+
+	var err error
+	if config.ClusterCIDR, err = network(values, "cluster-cidr", "10.42.0.0/16"); err != nil {
+		return nil, err
+	}
+	if config.ServiceCIDR, err = network(values, "service-cidr", "10.43.0.0/16"); err != nil {
+		return nil, err
+	}
+	_, services, _ := net.ParseCIDR(config.ServiceCIDR)
+	api, err := netutils.GetIndexedIP(services, 1)
+	if err != nil {
+		return nil, err
+	}
+	config.APIServiceAddress = api.String()
+	if given := values.SplitList("cluster-dns"); len(given) > 0 {
+		config.ClusterDNS = given[0]
+	} else {
+		dns, err := netutils.GetIndexedIP(services, 10)
+		if err != nil {
+			return nil, err
+		}
+		config.ClusterDNS = dns.String()
+	}
+	if net.ParseIP(config.ClusterDNS) == nil {
+		return nil, fmt.Errorf("invalid cluster-dns address %s", config.ClusterDNS)
+	}
+	if _, err := utilnet.ParsePortRange(values.String("service-node-port-range")); err != nil {
+		return nil, fmt.Errorf("invalid port range %s: %w", values.String("service-node-port-range"), err)
+	}
+	if mode := values.String("egress-selector-mode"); !slices.Contains([]string{"agent", "cluster", "pod", "disabled"}, mode) {
+		return nil, fmt.Errorf("invalid egress-selector-mode %s", mode)
+	}
+	if backend := values.String("flannel-backend"); !slices.Contains([]string{"vxlan", "host-gw", "wireguard-native", "none"}, backend) {
+		return nil, fmt.Errorf("Cannot configure unknown flannel backend '%s'", backend)
+	}
+	if snapshotter := values.String("snapshotter"); !slices.Contains([]string{"overlayfs", "native"}, snapshotter) {
+		return nil, fmt.Errorf("stand-in: snapshotter %s is not implemented", snapshotter)
+	}
+	if provider := values.String("secrets-encryption-provider"); !slices.Contains([]string{"aescbc", "secretbox"}, provider) {
+		return nil, fmt.Errorf("unsupported secrets-encryption-provider %s", provider)
+	}
+	if mode := values.String("write-kubeconfig-mode"); mode != "" {
+		if _, err := strconv.ParseUint(mode, 8, 32); err != nil {
+			return nil, fmt.Errorf("unable to parse kubeconfig mode %s: %w", mode, err)
+		}
+	}
+
+	if given := values.SplitList("node-ip"); len(given) > 0 {
+		if len(given) > 1 {
+			return nil, fmt.Errorf("stand-in: more than one node-ip is not implemented")
+		}
+		config.NodeIP = given[0]
+		if net.ParseIP(config.NodeIP) == nil {
+			return nil, fmt.Errorf("invalid node-ip %s", config.NodeIP)
+		}
+	} else {
+		// Without a default route this fails as in k3s.
+		address, err := utilnet.ChooseHostInterface()
+		if err != nil {
+			return nil, err
+		}
+		config.NodeIP = address.String()
+	}
+	if config.AdvertiseAddress = values.String("advertise-address"); config.AdvertiseAddress == "" {
+		config.AdvertiseAddress = config.NodeIP
+	}
+	if config.AdvertisePort = values.Int("advertise-port"); config.AdvertisePort == 0 {
+		config.AdvertisePort = config.Port
+	}
+	for _, name := range values.SplitList("disable") {
+		config.Disabled[name] = true
+	}
+	return config, nil
+}
+
+func network(values *options.Values, option, normal string) (string, error) {
+	given := values.SplitList(option)
+	if len(given) == 0 {
+		return normal, nil
+	}
+	if len(given) > 1 {
+		return "", fmt.Errorf("stand-in: more than one %s (dual-stack) is not implemented", option)
+	}
+	if _, _, err := net.ParseCIDR(given[0]); err != nil {
+		return "", fmt.Errorf("invalid %s %s: %w", option, given[0], err)
+	}
+	return given[0], nil
+}
+
+// server and agent are paths below D/server and D/agent.
+func (c *Config) server(parts ...string) string {
+	return filepath.Join(append([]string{c.Data, "server"}, parts...)...)
+}
+func (c *Config) agent(parts ...string) string {
+	return filepath.Join(append([]string{c.Data, "agent"}, parts...)...)
+}
+func (c *Config) bin(name string) string { return filepath.Join(c.Bin, name) }
+
+// mergeArguments lays the user's key=value arguments over the defaults: a key replaces, key+ appends, key- prepends
+// (K3S.md section 2, item 11).
+func mergeArguments(defaults map[string]string, given []string) []string {
+	merged := map[string][]string{}
+	for key, value := range defaults {
+		merged[key] = []string{value}
+	}
+	replaced := map[string]bool{}
+	for _, argument := range given {
+		argument = strings.TrimLeft(argument, "-")
+		key, value, hasValue := strings.Cut(argument, "=")
+		if !hasValue {
+			value = "true"
+		}
+		if plain, ok := strings.CutSuffix(key, "+"); ok {
+			merged[plain] = join(append(merged[plain], value))
+			continue
+		}
+		if plain, ok := strings.CutSuffix(key, "-"); ok {
+			merged[plain] = join(append([]string{value}, merged[plain]...))
+			continue
+		}
+		if replaced[key] {
+			merged[key] = append(merged[key], value)
+		} else {
+			merged[key] = []string{value}
+			replaced[key] = true
+		}
+	}
+	var arguments []string
+	for key, values := range merged {
+		for _, value := range values {
+			arguments = append(arguments, "--"+key+"="+value)
+		}
+	}
+	slices.Sort(arguments)
+	return arguments
+}
+
+// join makes one comma-separated value of the default and what was added to it.
+func join(values []string) []string { return []string{strings.Join(values, ",")} }

@@ -1,0 +1,160 @@
+// Copyright (c) flyte.onprem contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"flyte.onprem/testbed/k3s/internal/kube"
+	"flyte.onprem/testbed/k3s/internal/supervisor"
+)
+
+// verbosity is option v, for every component.
+func (c *Config) verbosity() string { return strconv.Itoa(c.Values.Int("v")) }
+
+// component is one of the programs of the multi-call binary.
+func (c *Config) component(name string, arguments []string) supervisor.Program {
+	return supervisor.Program{Name: name, Path: c.bin(name), Arguments: arguments, Directory: c.server(), Grace: 5 * time.Second}
+}
+
+// startDatastore runs kine over SQLite at D/server/db/state.db, on a socket.
+func (c *Config) startDatastore(ctx context.Context, group *supervisor.Group) error {
+	socket := c.server("kine.sock")
+	os.Remove(socket)
+	err := group.Start(supervisor.Program{
+		Name: "kine", Path: c.bin("kine"), Directory: c.server(), Grace: 5 * time.Second,
+		Arguments: []string{
+			// The settings are kine's own defaults for SQLite, written out to fix the file's place.
+			"--endpoint=sqlite://" + c.server("db", "state.db") + "?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate",
+			"--listen-address=unix://" + socket,
+			"--metrics-bind-address=0",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return supervisor.Poll(ctx, time.Minute, 100*time.Millisecond, func(context.Context) error {
+		connection, err := net.Dial("unix", socket)
+		if err != nil {
+			return err
+		}
+		return connection.Close()
+	})
+}
+
+// startAPIServer runs the apiserver on loopback behind the listener of this process. Its own upkeep of the Service
+// "kubernetes" is off, for it would publish that inner port: nodes.KeepAPIEndpoint does it.
+func (c *Config) startAPIServer(group *supervisor.Group) error {
+	tls := func(name string) string { return c.server("tls", name) }
+	arguments := map[string]string{
+		"advertise-address":                  c.AdvertiseAddress,
+		"allow-privileged":                   "true",
+		"anonymous-auth":                     "false",
+		"api-audiences":                      "https://kubernetes.default.svc." + c.ClusterDomain + ",k3s",
+		"authorization-mode":                 "Node,RBAC",
+		"bind-address":                       loopback,
+		"cert-dir":                           c.server("tls", "temporary-certs"),
+		"client-ca-file":                     tls("client-ca.crt"),
+		"enable-admission-plugins":           "NodeRestriction",
+		"enable-aggregator-routing":          "true",
+		"enable-bootstrap-token-auth":        "true",
+		"endpoint-reconciler-type":           "none",
+		"etcd-servers":                       "unix://" + c.server("kine.sock"),
+		"kubelet-certificate-authority":      tls("server-ca.crt"),
+		"kubelet-client-certificate":         tls("client-kube-apiserver.crt"),
+		"kubelet-client-key":                 tls("client-kube-apiserver.key"),
+		"kubelet-preferred-address-types":    "InternalIP,ExternalIP,Hostname",
+		"profiling":                          "false",
+		"proxy-client-cert-file":             tls("client-auth-proxy.crt"),
+		"proxy-client-key-file":              tls("client-auth-proxy.key"),
+		"requestheader-allowed-names":        "system:auth-proxy",
+		"requestheader-client-ca-file":       tls("request-header-ca.crt"),
+		"requestheader-extra-headers-prefix": "X-Remote-Extra-",
+		"requestheader-group-headers":        "X-Remote-Group",
+		"requestheader-username-headers":     "X-Remote-User",
+		"secure-port":                        strconv.Itoa(c.APIServerPort),
+		"service-account-issuer":             "https://kubernetes.default.svc." + c.ClusterDomain,
+		"service-account-key-file":           tls("service.key"),
+		"service-account-signing-key-file":   tls("service.current.key"),
+		"service-cluster-ip-range":           c.ServiceCIDR,
+		"service-node-port-range":            c.Values.String("service-node-port-range"),
+		"storage-backend":                    "etcd3",
+		"tls-cert-file":                      tls("serving-kube-apiserver.crt"),
+		"tls-private-key-file":               tls("serving-kube-apiserver.key"),
+		"v":                                  c.verbosity(),
+	}
+	if c.Values.Bool("secrets-encryption") {
+		arguments["encryption-provider-config"] = c.server("cred", "encryption-config.json")
+	}
+	return group.Start(c.component("kube-apiserver", mergeArguments(arguments, c.Values.List("kube-apiserver-arg"))))
+}
+
+// startControllers runs controller manager and scheduler; without a second server there is no one to elect.
+func (c *Config) startControllers(group *supervisor.Group) error {
+	tls := func(name string) string { return c.server("tls", name) }
+	kubeconfig := c.server("cred", "controller.kubeconfig")
+	manager := map[string]string{
+		"allocate-node-cidrs":       "true",
+		"authentication-kubeconfig": kubeconfig,
+		"authorization-kubeconfig":  kubeconfig,
+		"bind-address":              loopback,
+		"cluster-cidr":              c.ClusterCIDR,
+		"cluster-signing-kube-apiserver-client-cert-file": tls("client-ca.crt"),
+		"cluster-signing-kube-apiserver-client-key-file":  tls("client-ca.key"),
+		"cluster-signing-kubelet-client-cert-file":        tls("client-ca.crt"),
+		"cluster-signing-kubelet-client-key-file":         tls("client-ca.key"),
+		"cluster-signing-kubelet-serving-cert-file":       tls("server-ca.crt"),
+		"cluster-signing-kubelet-serving-key-file":        tls("server-ca.key"),
+		"cluster-signing-legacy-unknown-cert-file":        tls("client-ca.crt"),
+		"cluster-signing-legacy-unknown-key-file":         tls("client-ca.key"),
+		"configure-cloud-routes":                          "false",
+		"controllers":                                     "*,tokencleaner",
+		"kubeconfig":                                      kubeconfig,
+		"leader-elect":                                    "false",
+		"profiling":                                       "false",
+		"root-ca-file":                                    tls("server-ca.crt"),
+		"secure-port":                                     "10257",
+		"service-account-private-key-file":                tls("service.current.key"),
+		"service-cluster-ip-range":                        c.ServiceCIDR,
+		"use-service-account-credentials":                 "true",
+		"v":                                               c.verbosity(),
+	}
+	if err := group.Start(c.component("kube-controller-manager", mergeArguments(manager, c.Values.List("kube-controller-manager-arg")))); err != nil {
+		return err
+	}
+	if c.Values.Bool("disable-scheduler") {
+		return nil
+	}
+	kubeconfig = c.server("cred", "scheduler.kubeconfig")
+	scheduler := map[string]string{
+		"authentication-kubeconfig": kubeconfig,
+		"authorization-kubeconfig":  kubeconfig,
+		"bind-address":              loopback,
+		"kubeconfig":                kubeconfig,
+		"leader-elect":              "false",
+		"profiling":                 "false",
+		"secure-port":               "10259",
+		"v":                         c.verbosity(),
+	}
+	return group.Start(c.component("kube-scheduler", mergeArguments(scheduler, c.Values.List("kube-scheduler-arg"))))
+}
+
+// apiReady asks the apiserver itself.
+func apiReady(clients *kube.Clients) func(context.Context) error {
+	return func(ctx context.Context) error {
+		var status int
+		err := clients.Typed.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status).Error()
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("readyz answers %d", status)
+		}
+		return err
+	}
+}
