@@ -30,7 +30,15 @@ _HOST_OPTIONS = (
     *CONTAINER_OPTIONS,
     "--cgroupns=private",
     "--privileged",
-    "--systemd=always",
+    # podman's own --systemd mode mounts the machine's root of cgroup v1's systemd hierarchy
+    # into each host, where several systemds remove each other's cgroups. These are the rest
+    # of what that mode does.
+    "--systemd=false",
+    "--tmpfs=/run",
+    "--tmpfs=/run/lock",
+    "--tmpfs=/tmp:exec",
+    "--stop-signal=SIGRTMIN+3",
+    "--env=container=podman",
     "--stop-timeout=60",
 )
 
