@@ -808,4 +808,261 @@ CLUSTER = (
     ),
 )
 
-CATALOGUE = {entry.id: entry for entry in (*TLS, *S3, *DATABASE, *CLUSTER)}
+# Context of the entries for Flyte: {endpoint} and {host} of its address, {timeout}, {http_port}, {project},
+# {namespace}, {release}, {crd}, {task_secret}.
+FLYTE = (
+    Entry(
+        id="FLYTE-10",
+        title="The name {host} resolves",
+        expected="an address for {host}",
+        cause=(
+            "The DNS of the machine that asks does not know Flyte's host name; Flyte's users will not find it either."
+        ),
+        fix=(
+            "Add a DNS record for {host}, an entry in the users' /etc/hosts, or give its address in the option resolve."
+        ),
+    ),
+    Entry(
+        id="FLYTE-11",
+        title="There is a way to {endpoint}",
+        expected="a connection within {timeout} seconds",
+        cause="Packets are lost or have no route: the host is off, the address is wrong, or a firewall drops them.",
+        fix="Check the address, that the host is up, the route to it, and firewalls on the way.",
+    ),
+    Entry(
+        id="FLYTE-12",
+        title="{endpoint} accepts connections",
+        expected="an open TCP port",
+        cause="The host answers, but no ingress controller listens on this port, or a firewall rejects.",
+        fix=(
+            "Look at the ingress controller's pod and Service (kubectl get pods,services -A), and open the port in "
+            "the firewall."
+        ),
+    ),
+    Entry(
+        id="FLYTE-13",
+        title="The ingress at {endpoint} has a route to Flyte",
+        expected="a route for host {host} and Flyte's paths",
+        cause=(
+            "The ingress controller answers, but knows no such host or path: the Ingress is missing, of another "
+            "class, or for another host name."
+        ),
+        fix=(
+            "Compare host and class of the Ingress (kubectl get ingress -A) with the address above; the playbook "
+            "flyte.onprem.flyte writes them. Traefik without the right to read nodes loads no route at all."
+        ),
+    ),
+    Entry(
+        id="FLYTE-14",
+        title="Flyte answers behind the ingress at {endpoint}",
+        expected="an answer of Flyte's own",
+        cause="The ingress controller has the route, but no pod of Flyte behind it answers.",
+        fix=(
+            "Look at Flyte's pod: kubectl -n {namespace} get pods; kubectl -n {namespace} logs deployment/{release}. It does not "
+            "start without its database."
+        ),
+    ),
+    Entry(
+        id="FLYTE-15",
+        title="Flyte at {endpoint} is healthy",
+        expected="HTTP 200 from /healthcheck",
+        cause="Flyte, or something in its place, answers its health check with an error.",
+        fix="Look at the log of Flyte's pod, and whether the address is that of Flyte.",
+    ),
+    Entry(
+        id="FLYTE-16",
+        title="Flyte tells its version",
+        expected="an answer from /api/v1/version",
+        cause="Flyte's HTTP interface does not answer as it should, though its health check does.",
+        fix="Look at the log of Flyte's pod.",
+    ),
+    Entry(
+        id="FLYTE-17",
+        title="Flyte lists project {project}",
+        expected="project {project} among the answer of /api/v1/projects",
+        cause="Flyte cannot read its database, or the project was never made.",
+        fix=(
+            "Look at the log of Flyte's pod; make the project with flytectl create project, or list it among the "
+            "seed projects of the chart."
+        ),
+    ),
+    Entry(
+        id="FLYTE-18",
+        title="Plain HTTP on port {http_port} leads to HTTPS",
+        expected="a redirect to https://{host}",
+        cause="Nothing listens on the HTTP port, or the ingress controller serves Flyte there without TLS.",
+        fix=(
+            "Let the ingress controller redirect its HTTP entry point to HTTPS; the playbook flyte.onprem.ingress "
+            "sets it for Traefik."
+        ),
+    ),
+    Entry(
+        id="FLYTE-19",
+        title="{endpoint} answers HTTP",
+        expected="an answer within {timeout} seconds",
+        cause="The connection stands and no answer comes: Flyte or the ingress controller hangs or is overloaded.",
+        fix="Look at load, memory and logs of the ingress controller's pod and of Flyte's.",
+    ),
+    Entry(
+        id="FLYTE-20",
+        title="Flyte's gRPC interface at {endpoint} is healthy",
+        expected="SERVING from grpc.health.v1.Health over TLS",
+        cause="gRPC, which pyflyte and flytectl use, does not work through this address, though HTTP may.",
+        fix="Look at the log of Flyte's pod and of the ingress controller for the call.",
+    ),
+    Entry(
+        id="FLYTE-21",
+        title="The ingress at {endpoint} has a route for gRPC",
+        expected="a route for /grpc.health.v1.Health and /flyteidl.service.*",
+        cause="The Ingress for gRPC is missing, or does not name all of Flyte's services.",
+        fix=(
+            "Install the chart with ingress.create and separateGrpcIngress true, and compare its gRPC Ingress with "
+            "the address above."
+        ),
+    ),
+    Entry(
+        id="FLYTE-22",
+        title="Flyte's gRPC interface tells its version",
+        expected="an answer from AdminService/GetVersion",
+        cause=(
+            "The health service answers and Flyte's own service does not: the ingress does not route all of Flyte's "
+            "services alike."
+        ),
+        fix=(
+            "Compare the paths of the gRPC Ingress with those of the chart: /flyteidl.service.AdminService and its "
+            "neighbours."
+        ),
+    ),
+    Entry(
+        id="FLYTE-23",
+        title="Flyte hands out a signed URL for uploads",
+        expected="a URL from /api/v1/dataproxy/artifact_urn",
+        cause=(
+            "Flyte cannot sign: its object store's endpoint, region or keys are not configured, or the domain is "
+            "unknown."
+        ),
+        fix="Look at the log of Flyte's pod, and at storage and signedURL in its configuration.",
+    ),
+    Entry(
+        id="FLYTE-24",
+        title="An upload to {endpoint} with Flyte's signed URL works",
+        expected="5 MiB accepted",
+        cause="pyflyte uploads code this way; the store or a proxy before it refused what Flyte had signed.",
+        fix=(
+            "Compare storage.signedURL in Flyte's configuration with the store's public address, and run "
+            "s3_bucket_check with Flyte's keys."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/5663",
+    ),
+    Entry(
+        id="FLYTE-30",
+        title="The pods of release {release} in namespace {namespace} run",
+        expected="every pod Running and ready",
+        cause="Flyte has not started; the reason stands beside the pod's name.",
+        fix=(
+            "kubectl -n {namespace} logs deployment/{release} --all-containers; a pod that starts again and again "
+            "most often cannot reach or use its database."
+        ),
+    ),
+    Entry(
+        id="FLYTE-31",
+        title="The custom resource definition {crd} is there",
+        expected="{crd}",
+        cause=(
+            "Flyte 1 makes it when it starts, with createCRDs; Flyte 2's goes away when the chart is installed again "
+            "too soon after it was uninstalled. Without it no run goes on."
+        ),
+        fix="Flyte 1: restart Flyte's pod and look at its log. Flyte 2: helm upgrade with the same values.",
+    ),
+    Entry(
+        id="FLYTE-32",
+        title="Every project has its namespaces",
+        expected="one namespace for each project and domain",
+        cause=(
+            "Flyte makes them every few minutes from its cluster resource templates; without a template for the "
+            "namespace it makes none, silently."
+        ),
+        fix=(
+            "Wait for cluster_resources.refreshInterval; then look whether clusterResourceTemplates holds a "
+            "namespace template, and at the log of Flyte's pod."
+        ),
+    ),
+    Entry(
+        id="S3-02",
+        title="Tasks have the keys of the object store",
+        expected="Secret {task_secret} with its keys in the namespace of every project and domain",
+        cause=(
+            "Flyte's own storage settings do not reach task pods. Without the Secret they start all the same, and "
+            "fail with 'Unable to locate credentials'."
+        ),
+        fix=(
+            "Run the playbook flyte.onprem.flyte again; if the Secret comes and goes, look at "
+            "clusterResourceTemplates and at the log of Flyte's pod."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/6415",
+    ),
+    Entry(
+        id="FLYTE-33",
+        title="Flyte's webhook is registered",
+        expected="a MutatingWebhookConfiguration that leads to a Service in namespace {namespace}",
+        cause="The webhook gives pods their secrets; it registers itself when Flyte starts, and has not.",
+        fix=(
+            "Look whether flyte-core-components.propeller.disableWebhook is set, and at the log of Flyte's pod; then "
+            "restart it."
+        ),
+    ),
+    Entry(
+        id="FLYTE-34",
+        title="No webhook of an uninstalled Flyte is left",
+        expected="a Service behind every webhook of Flyte",
+        cause=(
+            "Helm does not remove the webhook's configuration. With its Service gone, every pod that asks for a "
+            "secret is refused, in the whole cluster."
+        ),
+        fix=(
+            "kubectl delete mutatingwebhookconfiguration with the name above; the playbook flyte.onprem.uninstall "
+            "does it for the site's own."
+        ),
+    ),
+    Entry(
+        id="TLS-02",
+        title="The certificate of Flyte's webhook is valid and trusted",
+        expected="a certificate valid now and for 14 more days, from the CA in the webhook's configuration",
+        cause=(
+            "Pods that ask for secrets are refused, or get none, when the webhook's certificate has expired or the "
+            "API server trusts another CA."
+        ),
+        fix=(
+            "Delete the Secret named above and restart Flyte's pod: kubectl -n {namespace} rollout restart "
+            "deployment/{release}."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/3379",
+    ),
+    Entry(
+        id="ING-01",
+        title="The ingress at {endpoint} speaks HTTP/2 to Flyte's gRPC port",
+        expected="gRPC answered through the ingress",
+        cause="The ingress controller speaks HTTP/1.1 to the gRPC port, since nothing tells it otherwise.",
+        fix=(
+            "Traefik: service.grpcAnnotations {{traefik.ingress.kubernetes.io/service.serversscheme: h2c}}, with "
+            "separateGrpcIngress true. It counts within seconds."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/4962",
+    ),
+    Entry(
+        id="ING-02",
+        title="{endpoint} accepts HTTP/2 from clients",
+        expected="gRPC over TLS, HTTP/2 agreed upon",
+        cause=(
+            "The ingress controller answered gRPC as HTTP/1.1: HTTP/2 is off, or a proxy before it does not pass it "
+            "on. NGINX speaks it on its TLS port only."
+        ),
+        fix=(
+            "Enable HTTP/2 on the TLS port of the ingress controller and of proxies before it, and let clients use "
+            "TLS (insecure: false)."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/3330",
+    ),
+)
+
+CATALOGUE = {entry.id: entry for entry in (*TLS, *S3, *DATABASE, *CLUSTER, *FLYTE)}

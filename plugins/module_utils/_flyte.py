@@ -1,0 +1,559 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is PRIVATE to the collection. It can change at any time.
+
+"""Whether a Flyte works for those who use it, row by row: through its own address, with its own certificate.
+
+Sources: flyteidl's service definitions at v1.16.8 (HTTP paths, message
+fields), the gRPC health protocol, and C(flytepropeller/pkg/webhook).
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import json
+import re
+import socket
+import ssl
+import typing as t
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ansible_collections.flyte.onprem.plugins.module_utils import _kubernetes, _reach
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Skipped, Warned
+from ansible_collections.flyte.onprem.plugins.module_utils._imports import GRPC, available, load
+from ansible_collections.flyte.onprem.plugins.module_utils._s3 import http_request
+from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import S3Error, parse_error
+
+# More than a proxy's usual limit of 1 MiB and than S3's smallest part of 5 MiB.
+UPLOAD_SIZE = 5 * 2**20 + 1
+UPLOAD_NAME = "flyte-onprem-check"
+
+CRD = "flyteworkflows.flyte.lyft.com"
+WEBHOOK = "flyte-pod-webhook.flyte.org"
+
+_REACH = _reach.ReachIds(name="FLYTE-10", port="FLYTE-12", way="FLYTE-11")
+_REACH_STORE = _reach.ReachIds(name="S3-01", port="S3-21", way="S3-22")
+_NO_ROUTE = "FLYTE-13"
+_NO_BACKEND = "FLYTE-14"
+_NO_ANSWER = "FLYTE-19"
+_NO_GRPC_ROUTE = "FLYTE-21"
+
+Json = _kubernetes.Json
+
+
+@dataclass(frozen=True)
+class Target:
+    """Flyte as its users reach it."""
+
+    address: _reach.Address
+    ca_file: str | None
+    timeout: float
+    project: str
+    domain: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; names of headers are in lower case."""
+
+    status: int
+    headers: t.Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Json:
+        """The body as a JSON object. Raises C(Failed) if it is none."""
+        try:
+            found = json.loads(self.body)
+        except ValueError as exc:
+            raise Failed("the answer is not JSON: something other than Flyte answered") from exc
+        if not isinstance(found, dict):
+            raise Failed("the answer is not a JSON object: something other than Flyte answered")
+        return found
+
+
+def probe_service(
+    report: Report, target: Target, *, http_port: int | None, grpc: bool, upload: bool, write: bool
+) -> Check:
+    """Add all rows about the address; the last one is that of C(/healthcheck)."""
+    reached = _reach.reach(report, target.address, ids=_REACH, ca_file=target.ca_file, timeout=target.timeout)
+    endpoint = {"endpoint": target.address.endpoint, "host": target.address.host}
+    healthy = report.check("FLYTE-15", lambda: _health(target), after=[reached], **endpoint)
+
+    def version() -> str:
+        found = _control_plane_version(call(target, "GET", "/api/v1/version").json())
+        report.facts["flyte_version"] = found
+        return f"Flyte {found}"
+
+    def projects() -> str:
+        names = project_names(call(target, "GET", "/api/v1/projects").json())
+        report.facts["projects"] = names
+        if target.project not in names:
+            raise Failed(f"no project {target.project}; there are: {', '.join(names) or 'none'}")
+        return f"{', '.join(names)}"
+
+    report.check("FLYTE-16", version, after=[healthy])
+    listed = report.check("FLYTE-17", projects, after=[healthy], project=target.project)
+    report.check("FLYTE-18", lambda: _redirect(target, http_port), after=[reached], http_port=str(http_port))
+    served = report.check("FLYTE-20", lambda: _grpc_health(target, wanted=grpc), after=[reached], **endpoint)
+    report.check("FLYTE-22", lambda: _grpc_version(target), after=[served], **endpoint)
+    probe_upload(report, target, wanted=upload, write=write, after=listed)
+    return healthy
+
+
+# HTTP
+
+
+def request(
+    target: Target,
+    address: _reach.Address,
+    method: str,
+    path: str,
+    *,
+    body: bytes = b"",
+    headers: t.Mapping[str, str] | None = None,
+) -> Answer:
+    """Send one request, without following redirects. Raises C(Failed) when there is no answer.
+
+    No message holds C(path): that of a signed URL is a secret.
+    """
+    return Answer(
+        *http_request(address, method, path, ca_file=target.ca_file, timeout=target.timeout, body=body, headers=headers)
+    )
+
+
+def ask(target: Target, address: _reach.Address, method: str, path: str, **more: t.Any) -> Answer:
+    """C(request) at the ingress, where no answer is a fault of its own and not of the object store."""
+    try:
+        return request(target, address, method, path, **more)
+    except Failed as exc:
+        raise Failed(exc.observed, id=_NO_ANSWER) from exc
+
+
+def call(target: Target, method: str, path: str, *, body: Json | None = None) -> Answer:
+    """Ask Flyte's HTTP interface. Raises an outcome for what is not status 200."""
+    found = ask(
+        target,
+        target.address,
+        method,
+        path,
+        body=json.dumps(body).encode() if body is not None else b"",
+        headers={"Accept": "application/json", "Content-Type": "application/json"},
+    )
+    if found.status != 200:
+        raise refusal(found, path)
+    return found
+
+
+def refusal(answer: Answer, path: str) -> Failed | Skipped:
+    """What a status other than 200 says about the way to Flyte, or about Flyte."""
+    seen = f"{path} gave HTTP {answer.status}"
+    if answer.status in (401, 403):
+        return Skipped(f"{seen}: Flyte asks for a login, and this check has none")
+    if answer.status == 404:
+        return Failed(seen, id=_NO_ROUTE)
+    if answer.status in (502, 503, 504):
+        return Failed(seen, id=_NO_BACKEND)
+    words = _words(answer)
+    return Failed(f"{seen}: {words}" if words else seen)
+
+
+def _words(answer: Answer) -> str:
+    """What Flyte says about a refusal: its gateway sends a JSON object with the message."""
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        return ""
+    return str(found.get("message") or found.get("error") or "") if isinstance(found, dict) else ""
+
+
+def _health(target: Target) -> str:
+    found = ask(target, target.address, "GET", "/healthcheck")
+    if found.status != 200:
+        outcome = refusal(found, "/healthcheck")
+        raise Failed(outcome.observed, id=outcome.id)
+    return "/healthcheck gave HTTP 200"
+
+
+def _control_plane_version(answer: Json) -> str:
+    found = answer.get("control_plane_version") or answer.get("controlPlaneVersion") or {}
+    return str(found.get("Version") or found.get("version") or "of unknown version")
+
+
+def project_names(answer: Json) -> list[str]:
+    """The ids in the answer of ListProjects."""
+    return [str(project.get("id", "")) for project in answer.get("projects") or []]
+
+
+def _redirect(target: Target, http_port: int | None) -> str:
+    if http_port is None:
+        raise Skipped("no http_port was given")
+    plain = _reach.Address("http", target.address.host, http_port, "")
+    try:
+        found = request(target, plain, "GET", "/healthcheck")
+    except Failed as exc:
+        raise Failed(exc.observed) from exc
+    where = found.headers.get("location", "")
+    if found.status not in (301, 302, 307, 308):
+        raise Failed(f"port {http_port} gave HTTP {found.status}")
+    if not where.startswith(f"https://{target.address.host}"):
+        raise Failed(f"port {http_port} leads to {where or 'nowhere'}")
+    return f"port {http_port} leads to {target.address.endpoint}"
+
+
+# gRPC
+
+
+def _grpc_health(target: Target, *, wanted: bool) -> str:
+    if not wanted:
+        raise Skipped("not asked for")
+    if not available(GRPC):
+        raise Skipped("the Python library grpcio is not installed")
+    if not target.address.tls:
+        raise Skipped("the address is not https; clients speak gRPC over TLS")
+    # HealthCheckResponse.status, field 1: 1 is SERVING.
+    status = fields(grpc_call(target, "/grpc.health.v1.Health/Check")).get(1, 0)
+    if status != 1:
+        names = {0: "UNKNOWN", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
+        raise Failed(f"the health service says {names.get(status, status) if isinstance(status, int) else status!r}")
+    return "the health service says SERVING"
+
+
+def _grpc_version(target: Target) -> str:
+    # GetVersionResponse.control_plane_version, field 1, holds Version.Version, field 2.
+    found = fields(grpc_call(target, "/flyteidl.service.AdminService/GetVersion")).get(1, b"")
+    version = fields(found).get(2, b"") if isinstance(found, bytes) else b""
+    return f"Flyte {version.decode('utf-8', 'replace')}" if isinstance(version, bytes) and version else "answered"
+
+
+def grpc_call(target: Target, method: str) -> bytes:
+    """Call a method with an empty message over TLS; the answer's bytes. Raises an outcome."""
+    grpc = load(GRPC)
+    address = target.address
+    try:
+        found = _reach.lookup(address.host, address.port, timeout=target.timeout)[0]
+    except OSError as exc:
+        raise Failed(f"looking up {address.host}: {exc.strerror or exc}") from exc
+    where = found[4][0]
+    # grpc resolves names in C, where nothing can be pinned; so it is given the address, and the name apart.
+    channel = grpc.secure_channel(
+        f"ipv6:[{where}]:{address.port}" if found[0] == socket.AF_INET6 else f"ipv4:{where}:{address.port}",
+        grpc.ssl_channel_credentials(root_certificates=_roots(target.ca_file)),
+        options=(
+            ("grpc.ssl_target_name_override", address.host),
+            ("grpc.default_authority", urlsplit(address.endpoint).netloc),
+            ("grpc.enable_http_proxy", 0),
+        ),
+    )
+    try:
+        ask = channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
+        return bytes(ask(b"", timeout=target.timeout))
+    except grpc.RpcError as exc:
+        raise grpc_refusal(exc.code().name, str(exc.details() or "")) from exc
+    finally:
+        channel.close()
+
+
+def _roots(ca_file: str | None) -> bytes | None:
+    path = ca_file or ssl.get_default_verify_paths().cafile
+    if not path:
+        return None
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
+def grpc_refusal(code: str, details: str) -> Failed | Skipped:
+    """What a failed call says about the way; a proxy's HTTP status stands in gRPC's details."""
+    seen = f"gRPC gave {code}: {details}" if details else f"gRPC gave {code}"
+    status = re.search(r"status: (\d{3})", details)
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        return Skipped(f"{seen}: Flyte asks for a login, and this check has none")
+    if status and status.group(1) in ("500", "502"):
+        return Failed(seen, id="ING-01")
+    if (status and status.group(1) == "400") or "http1" in details.lower():
+        return Failed(seen, id="ING-02")
+    if (status and status.group(1) == "404") or code == "UNIMPLEMENTED":
+        return Failed(seen, id=_NO_GRPC_ROUTE)
+    if status and status.group(1) in ("503", "504"):
+        return Failed(seen, id=_NO_BACKEND)
+    return Failed(seen)
+
+
+def fields(message: bytes) -> dict[int, int | bytes]:
+    """The fields of a protobuf message by number, numbers and bytes only; the last one counts.
+
+    Enough for messages whose fields are known; raises C(Failed) for what is no such message.
+    """
+    found: dict[int, int | bytes] = {}
+    rest = message
+    try:
+        while rest:
+            key, rest = _varint(rest)
+            if key & 7 == 0:
+                found[key >> 3], rest = _varint(rest)
+            elif key & 7 == 2:
+                length, rest = _varint(rest)
+                if length > len(rest):
+                    raise IndexError
+                found[key >> 3], rest = rest[:length], rest[length:]
+            else:
+                raise IndexError
+    except IndexError as exc:
+        raise Failed("the answer is not the message that was due: something other than Flyte answered") from exc
+    return found
+
+
+def _varint(data: bytes) -> tuple[int, bytes]:
+    value = shift = index = 0
+    while data[index] & 0x80:
+        value |= (data[index] & 0x7F) << shift
+        shift += 7
+        index += 1
+    return value | data[index] << shift, data[index + 1 :]
+
+
+# Signed URL
+
+
+def probe_upload(report: Report, target: Target, *, wanted: bool, write: bool, after: Check) -> None:
+    """Add the rows from asking for a signed URL to an upload with it."""
+    content = upload_content()
+    digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+    given: list[SignedUrl] = []
+
+    def sign() -> str:
+        if not wanted:
+            raise Skipped("not asked for")
+        asked = {"project": target.project, "domain": target.domain, "filename": UPLOAD_NAME, "content_md5": digest}
+        given.append(signed_url(call(target, "POST", "/api/v1/dataproxy/artifact_urn", body=asked).json()))
+        return f"a URL at {given[0].address.endpoint}"
+
+    signed = report.check("FLYTE-23", sign, after=[after])
+    if not given:
+        report.blocked("FLYTE-24", after=[signed], endpoint="the object store", bucket="")
+        return
+    url = given[0]
+    store = {
+        "endpoint": url.address.endpoint,
+        "public_endpoint": url.address.endpoint,
+        "host": url.address.host,
+        "bucket": url.bucket,
+        "region": "of the site",
+        "max_clock_skew": "900",
+    }
+    report.facts["upload_endpoint"] = url.address.endpoint
+    reached = _reach.reach(
+        report, url.address, ids=_REACH_STORE, ca_file=target.ca_file, timeout=target.timeout, after=[signed]
+    )
+
+    def put() -> str:
+        if not write:
+            raise Skipped("nothing is uploaded in check mode")
+        found = request(
+            target, url.address, "PUT", url.path, body=content, headers={"Content-MD5": digest, **url.headers}
+        )
+        if found.status != 200:
+            raise store_refusal(found)
+        return f"{len(content)} bytes were accepted"
+
+    report.check("FLYTE-24", put, after=[reached], **store)
+
+
+@dataclass(frozen=True)
+class SignedUrl:
+    """Where to upload to. C(path) holds the signature."""
+
+    address: _reach.Address
+    path: str
+    bucket: str
+    headers: t.Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"SignedUrl({self.address.endpoint})"
+
+
+def signed_url(answer: Json) -> SignedUrl:
+    """The URL in the answer of CreateUploadLocation. Raises C(Failed) if there is none."""
+    url = str(answer.get("signed_url") or answer.get("signedUrl") or "")
+    try:
+        address = _reach.parse_url(url)
+    except ValueError as exc:
+        # Not its words: they hold the URL.
+        raise Failed("Flyte's answer holds no URL") from exc
+    parts = urlsplit(url)
+    path = f"{parts.path or '/'}?{parts.query}"
+    native = str(answer.get("native_url") or answer.get("nativeUrl") or "")
+    headers = {str(key): str(value) for key, value in (answer.get("headers") or {}).items()}
+    return SignedUrl(address=address, path=path, bucket=urlsplit(native).netloc or "of the site", headers=headers)
+
+
+def upload_content() -> bytes:
+    """The same bytes each time, so that every check writes the same object."""
+    line = b"Written by flyte.onprem.flyte_check to see whether uploads work.\n"
+    return (line * (UPLOAD_SIZE // len(line) + 1))[:UPLOAD_SIZE]
+
+
+def store_refusal(answer: Answer) -> Failed:
+    """An upload that the store, or a proxy before it, refused."""
+    code, words = parse_error(answer.body) or (str(answer.status), "")
+    return S3Error("PUT", code, answer.status, words).outcome(denied="S3-12")
+
+
+# Cluster
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Flyte as it lies in the cluster."""
+
+    namespace: str
+    release: str
+    projects: t.Sequence[str]
+    domains: t.Sequence[str]
+    task_secret: str
+    task_secret_keys: t.Sequence[str]
+
+
+def probe_cluster(report: Report, api: _kubernetes.Api | None, flyte: Installation, *, after: Check) -> None:
+    """Add all rows about what Flyte has in the cluster. Reads only."""
+    context = {"namespace": flyte.namespace, "release": flyte.release}
+
+    def row(id: str, probe: t.Callable[[_kubernetes.Api], str], *needed: Check, **more: str) -> Check:
+        def asking() -> str:
+            assert api is not None  # `after` passed
+            return str(_kubernetes.asked(lambda: probe(api)))
+
+        return report.check(id, asking, after=[after, *needed], **context, **more)
+
+    row("FLYTE-30", lambda api: _pods(api, flyte))
+    row("FLYTE-31", _definition, crd=CRD)
+    made = row("FLYTE-32", lambda api: _namespaces(api, flyte))
+    row("S3-02", lambda api: _task_secrets(api, flyte), made, task_secret=flyte.task_secret or "(none asked for)")
+    hooks: list[Json] = []
+
+    def webhook(api: _kubernetes.Api) -> str:
+        hooks.extend(flyte_webhooks(api))
+        mine = [hook for hook in hooks if hook["service"]["namespace"] == flyte.namespace]
+        if not mine:
+            raise Failed(f"no webhook configuration leads to namespace {flyte.namespace}")
+        return ", ".join(str(hook["configuration"]) for hook in mine)
+
+    there = row("FLYTE-33", webhook)
+    row("TLS-02", lambda api: _webhook_certificate(api, hooks, flyte), there)
+    row("FLYTE-34", _leftovers)
+
+
+def _pods(api: _kubernetes.Api, flyte: Installation) -> str:
+    pods = api.items(
+        f"/api/v1/namespaces/{flyte.namespace}/pods", labelSelector=f"app.kubernetes.io/instance={flyte.release}"
+    )
+    if not pods:
+        raise Failed(f"namespace {flyte.namespace} has no pod of release {flyte.release}")
+    return _kubernetes.pods_verdict(pods)
+
+
+def _definition(api: _kubernetes.Api) -> str:
+    found = _find(api, f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD}")
+    if found is None:
+        raise Failed("it is not there")
+    if found["metadata"].get("deletionTimestamp"):
+        raise Failed("it is being deleted, and waits for objects of it that nobody clears away")
+    return "it is there"
+
+
+def _find(api: _kubernetes.Api, path: str) -> Json | None:
+    try:
+        return api.get(path)
+    except _kubernetes.ApiError as exc:
+        if exc.status == 404:
+            return None
+        raise
+
+
+def _namespaces(api: _kubernetes.Api, flyte: Installation) -> str:
+    there = {str(item["metadata"]["name"]) for item in api.items("/api/v1/namespaces")}
+    missing = [name for name in _expected(flyte) if name not in there]
+    if missing:
+        raise Failed(f"missing: {', '.join(missing)}")
+    return ", ".join(_expected(flyte))
+
+
+def _expected(flyte: Installation) -> list[str]:
+    return [f"{project}-{domain}" for project in flyte.projects for domain in flyte.domains]
+
+
+def _task_secrets(api: _kubernetes.Api, flyte: Installation) -> str:
+    if not flyte.task_secret:
+        raise Skipped("no task_secret was given")
+    problems = []
+    for namespace in _expected(flyte):
+        found = _find(api, f"/api/v1/namespaces/{namespace}/secrets/{flyte.task_secret}")
+        if found is None:
+            problems.append(f"no Secret in {namespace}")
+            continue
+        # Which keys there are; the values go no further than this.
+        missing = [key for key in flyte.task_secret_keys if not (found.get("data") or {}).get(key)]
+        if missing:
+            problems.append(f"no {', '.join(missing)} in {namespace}")
+    if problems:
+        raise Failed("; ".join(problems))
+    return f"in all {len(_expected(flyte))} namespaces"
+
+
+def flyte_webhooks(api: _kubernetes.Api) -> list[Json]:
+    """Flyte's webhooks of all releases: the name of the configuration, the service, the CA bundle."""
+    found = []
+    for item in api.items("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"):
+        for hook in item.get("webhooks") or []:
+            client = hook.get("clientConfig") or {}
+            if hook.get("name") == WEBHOOK and client.get("service"):
+                found.append(
+                    {
+                        "configuration": item["metadata"]["name"],
+                        "service": client["service"],
+                        "ca": client.get("caBundle", ""),
+                    }
+                )
+    return found
+
+
+def _webhook_certificate(api: _kubernetes.Api, hooks: t.Sequence[Json], flyte: Installation) -> str:
+    seen = []
+    for hook in hooks:
+        if hook["service"]["namespace"] != flyte.namespace:
+            continue
+        # The chart names the Secret after the Service.
+        name = f"{hook['service']['name']}-secret"
+        secret = _find(api, f"/api/v1/namespaces/{flyte.namespace}/secrets/{name}")
+        if secret is None:
+            raise Failed(f"Secret {name} is not there")
+        data = secret.get("data") or {}
+        try:
+            seen.append(
+                _kubernetes.certificate_verdict(
+                    base64.b64decode(data.get("tls.crt", "")).decode("ascii"),
+                    now=datetime.datetime.now(datetime.timezone.utc),
+                )
+            )
+        except Warned as exc:
+            raise Warned(f"{name}: {exc.observed}") from exc
+        except (Failed, ValueError) as exc:
+            raise Failed(f"{name}: {exc}") from exc
+        if base64.b64decode(hook["ca"]).strip() != base64.b64decode(data.get("ca.crt", "")).strip():
+            raise Failed(f"configuration {hook['configuration']} trusts another CA than that of {name}")
+    return "; ".join(seen)
+
+
+def _leftovers(api: _kubernetes.Api) -> str:
+    left = []
+    for hook in flyte_webhooks(api):
+        service = hook["service"]
+        if _find(api, f"/api/v1/namespaces/{service['namespace']}/services/{service['name']}") is None:
+            left.append(f"{hook['configuration']} (service {service['namespace']}/{service['name']} is gone)")
+    if left:
+        raise Failed(", ".join(left))
+    return "none"
