@@ -21,8 +21,8 @@ options:
     required: true
   hostvars:
     description:
-      - Variables of the hosts. C(verify_failures) holds by part why a check could not run, C(verify_passed) the parts
-        whose own test passed, for those that leave no result.
+      - Variables of the hosts. C(verify_failures) holds by part why a check could not run, as C(msg) and
+        C(unreachable); C(verify_passed) holds the parts whose own test passed, for those that leave no result.
     type: dict
     required: true
 """
@@ -38,8 +38,8 @@ _value:
   description:
     - C(passed), C(state), C(counts) of checks by their status, C(problems), a sentence for each failed check, and
       C(areas), one a result, those with failures first.
-    - An area has C(part), C(host), C(state), C(counts), C(facts) and C(checks), failed first, then warnings, skipped
-      and passed ones.
+    - An area has C(part), C(aspect) where a part has several results, C(host), C(state), C(counts), C(facts) and
+      C(checks), failed first, then warnings, skipped and passed ones.
   type: dict
 """
 
@@ -86,29 +86,31 @@ def site_report(parts, hostvars):
 
 
 def answers(part, variables):
-    """Yield the results of a part, as keyword arguments of ``area``; the reason where there is none."""
-    reason = (variables.get("verify_failures") or {}).get(part, "")
+    """Yield what a part answered, as keyword arguments of ``area``; why it did not where it gave no answer."""
+    failure = (variables.get("verify_failures") or {}).get(part)
     answered = False
     for name in sorted(name for name in variables if re.fullmatch(rf"__{part}_(\w+_)?report", name)):
         result = variables[name]
+        aspect = name.removeprefix(f"__{part}_").removesuffix("report").rstrip("_")
         if "checks" in result:
             answered = True
-            yield {"result": result}
+            yield {"result": result, "aspect": aspect}
         elif result.get("unreachable") or result.get("failed"):
             answered = True
-            yield {"result": result, "reason": result.get("msg") or reason}
-    if reason and not answered:
-        yield {"result": {}, "reason": reason}
+            yield {"result": result, "aspect": aspect, "reason": result.get("msg", "")}
+    if failure and not answered:
+        yield {"result": {"unreachable": failure["unreachable"]}, "reason": failure["msg"]}
     elif part in (variables.get("verify_passed") or []) and not answered:
         yield {"result": {"checks": [OWN_TEST]}}
 
 
-def area(part, host, *, result, reason=""):
+def area(part, host, *, result, aspect="", reason=""):
     """Return the checks and facts of one part on one host."""
     rows = result.get("checks") or [not_run(reason, unreachable=bool(result.get("unreachable")))]
     counts = count(rows)
     return {
         "part": part,
+        "aspect": aspect,
         "host": host,
         "state": worst(counts),
         "counts": counts,

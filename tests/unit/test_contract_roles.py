@@ -184,6 +184,8 @@ def test_a_task_with_a_secret_says_no_log(role: str) -> None:
         module, arguments = action(task)
         if module.endswith((".include_role", ".import_role", ".include_tasks", ".import_tasks", ".assert")):
             continue
+        if module.startswith("flyte.onprem."):
+            continue  # they declare their secrets, and their report is what its reader needs
         given = re.findall(r"\{\{.*?\}\}|\{%.*?%\}", str(arguments) + str(task.get("loop", "")), re.DOTALL)
         secrets = {name for expression in given for name in SECRET.findall(expression)}
         assert not secrets or task["no_log"] is not False, f"{where} shows {sorted(secrets)}"

@@ -53,7 +53,7 @@ def test_parts_that_work_keep_the_order_of_installation() -> None:
 
 def test_a_part_may_have_several_reports() -> None:
     report = report_of(__flyte_report=result("passed"), __flyte_database_report=result("failed"))
-    assert report["counts"]["failed"] == report["counts"]["passed"] == 1
+    assert [(area["part"], area["aspect"]) for area in report["areas"]] == [("flyte", "database"), ("flyte", "")]
 
 
 def test_another_part_with_a_longer_name_is_not_taken_for_this_one() -> None:
@@ -67,14 +67,14 @@ def test_facts_are_what_the_check_gathered_and_nothing_of_ansible() -> None:
 
 
 def test_a_check_that_could_not_run_is_a_failure() -> None:
-    report = report_of(verify_failures={"minio": "boto3 is missing"})
+    report = report_of(verify_failures={"minio": {"msg": "boto3 is missing", "unreachable": False}})
     assert report["passed"] is False
     assert [(row["id"], row["observed"]) for row in report["areas"][0]["checks"]] == [("SITE-32", "boto3 is missing")]
 
 
 def test_a_check_that_failed_with_its_report_is_shown_once() -> None:
     failed = {**result("failed"), "failed": True, "msg": "1 of 1 checks failed"}
-    report = report_of(__minio_report=failed, verify_failures={"minio": "1 of 1 checks failed"})
+    report = report_of(__minio_report=failed, verify_failures={"minio": {"msg": "1 of 1", "unreachable": False}})
     assert [row["id"] for row in report["areas"][0]["checks"]] == ["S3-04"]
     assert len(report["areas"]) == 1
 
@@ -87,6 +87,11 @@ def test_a_part_without_a_check_module_is_shown_by_its_own_test() -> None:
 def test_an_unreachable_host_is_named_as_such() -> None:
     report = report_of(__minio_report={"unreachable": True, "msg": "timed out"})
     assert [(row["id"], row["observed"]) for row in report["areas"][0]["checks"]] == [("SITE-31", "timed out")]
+
+
+def test_a_part_on_an_unreachable_host_says_so() -> None:
+    report = report_of(verify_failures={"minio": {"msg": "no facts", "unreachable": True}})
+    assert [row["id"] for row in report["areas"][0]["checks"]] == ["SITE-31"]
 
 
 def test_a_check_that_was_left_out_is_no_area() -> None:
