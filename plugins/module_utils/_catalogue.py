@@ -858,8 +858,8 @@ FLYTE = (
         expected="an answer of Flyte's own",
         cause="The ingress controller has the route, but no pod of Flyte behind it answers.",
         fix=(
-            "Look at Flyte's pod: kubectl -n {namespace} get pods; kubectl -n {namespace} logs deployment/{release}. It does not "
-            "start without its database."
+            "Look at Flyte's pod: kubectl -n {namespace} get pods; kubectl -n {namespace} logs deployment/{release}. "
+            "It does not start without its database."
         ),
     ),
     Entry(

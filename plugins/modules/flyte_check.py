@@ -12,8 +12,8 @@ author:
   - The flyte.onprem authors (@flyte-onprem)
 short_description: Whether a Flyte works for those who use it
 description:
-  - Asks Flyte through its own address, with its certificate verified, as browsers, pyflyte and flytectl do, and says for
-    each need whether it is met, what was seen, why, and what to do about it.
+  - Asks Flyte through its own address, with its certificate verified, as browsers, pyflyte and flytectl do, and says
+    for each need whether it is met, what was seen, why, and what to do about it.
   - It looks at name, port and certificate, the health check, the version and the projects over HTTP, the redirect from
     plain HTTP, health and version over gRPC, and uploads a file with a URL that Flyte signs.
   - With O(kubeconfig) it looks into the cluster too, at Flyte's pods, its custom resource definition, the namespaces of
