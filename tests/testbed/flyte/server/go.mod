@@ -162,7 +162,7 @@ require (
 	gopkg.in/yaml.v2 v2.4.0 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	gorm.io/gorm v1.25.10
-	k8s.io/api v0.34.1 // indirect
+	k8s.io/api v0.34.1
 	k8s.io/apiextensions-apiserver v0.34.1 // indirect
 	k8s.io/apimachinery v0.34.1
 	k8s.io/client-go v0.34.1

@@ -41,14 +41,19 @@ import (
 // Controller remembers what it applied, so that a pass without changes asks
 // nothing of the API server.
 type Controller struct {
-	projects database.Projects
+	projects Projects
 	objects  dynamic.Interface
-	mapper   *restmapper.DeferredDiscoveryRESTMapper
+	mapper   meta.ResettableRESTMapper
 	applied  map[string][sha256.Size]byte
 }
 
+// Projects lists those that are not archived.
+type Projects interface {
+	List(ctx context.Context, offset, limit int) ([]database.Project, error)
+}
+
 // New connects to the cluster.
-func New(cluster *rest.Config, projects database.Projects) (*Controller, error) {
+func New(cluster *rest.Config, projects Projects) (*Controller, error) {
 	objects, err := dynamic.NewForConfig(cluster)
 	if err != nil {
 		return nil, err

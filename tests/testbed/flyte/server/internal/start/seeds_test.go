@@ -1,0 +1,27 @@
+package start
+
+import (
+	"reflect"
+	"testing"
+
+	"flyte.onprem/testbed/flyte/internal/settings"
+)
+
+func TestSeedsWithDescriptionWin(t *testing.T) {
+	parts := &settings.Parts{}
+	parts.Admin.SeedProjects = []string{"flytesnacks", "edge"}
+	parts.Admin.SeedProjectsWithDetails = []settings.SeedProject{{Name: "flytesnacks", Description: "Default project setup."}}
+	want := []settings.SeedProject{
+		{Name: "flytesnacks", Description: "Default project setup."},
+		{Name: "edge", Description: "edge description"},
+	}
+	if got := seeds(parts); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, expected %v", got, want)
+	}
+}
+
+func TestWithoutSeedsThereIsFlytesnacks(t *testing.T) {
+	if got := seeds(&settings.Parts{}); len(got) != 1 || got[0].Name != "flytesnacks" {
+		t.Errorf("got %v", got)
+	}
+}
