@@ -1,4 +1,8 @@
 #!/usr/bin/env python3
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """Compare what the stand-in chart renders with what the published chart renders.
 
 For developers who have the published chart's rendering at hand; the tests do not need it:

@@ -1,3 +1,8 @@
+{{- /*
+Copyright (c) flyte.onprem contributors
+GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+SPDX-License-Identifier: GPL-3.0-or-later
+*/}}
 {{/* The files of /etc/flyte/config.d, each as a map that its caller prints. */}}
 
 {{- define "flyte.config.core" -}}

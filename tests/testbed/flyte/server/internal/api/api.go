@@ -1,3 +1,7 @@
+// Copyright (c) flyte.onprem contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
 // Package api serves what clients of Flyte talk to: gRPC, its HTTP gateway and
 // a page in the place of the console.
 package api

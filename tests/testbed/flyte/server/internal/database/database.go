@@ -1,3 +1,7 @@
+// Copyright (c) flyte.onprem contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
 // Package database opens the site's PostgreSQL as flyteadmin does and keeps the
 // projects in it.
 package database

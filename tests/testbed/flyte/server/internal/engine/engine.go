@@ -1,3 +1,7 @@
+// Copyright (c) flyte.onprem contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
 // Package engine runs Flyte's own flytepropeller: the workflow controller, which
 // also creates the FlyteWorkflow CRD, and the webhook that gives pods their
 // secrets. What the cluster sees of them is Flyte's work, not ours.

@@ -1,3 +1,7 @@
+// Copyright (c) flyte.onprem contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
 // Package settings holds the sections of Flyte's configuration that belong to
 // flyteadmin and to the single binary. All other sections (database, storage,
 // logger, propeller, webhook, plugins, ...) are registered by the Flyte modules
