@@ -37,17 +37,17 @@ class Library:
     url: str = ""
 
 
-BOTO3 = Library(name="boto3", package="boto3", minimum="1.26", url="https://pypi.org/project/boto3/")
-GRPC = Library(name="grpc", package="grpcio", url="https://pypi.org/project/grpcio/")
+BOTO3 = Library(name="boto3", package="boto3", minimum="1.26", url="https://github.com/boto/boto3")
+GRPC = Library(name="grpc", package="grpcio", url="https://grpc.io/docs/languages/python/")
 KUBERNETES = Library(
-    name="kubernetes", package="kubernetes", minimum="24.2", url="https://pypi.org/project/kubernetes/"
+    name="kubernetes", package="kubernetes", minimum="24.2", url="https://github.com/kubernetes-client/python"
 )
-MINIO = Library(name="minio", package="minio", minimum="7.2", url="https://pypi.org/project/minio/")
+MINIO = Library(name="minio", package="minio", minimum="7.2", url="https://github.com/minio/minio-py")
 PSYCOPG2 = Library(
     name="psycopg2",
     package="psycopg2 (Debian: python3-psycopg2)",
     minimum="2.8",
-    url="https://pypi.org/project/psycopg2/",
+    url="https://www.psycopg.org/docs/",
 )
 
 
