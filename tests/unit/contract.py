@@ -31,16 +31,22 @@ NOT_ARGUMENTS = {
 
 @cache
 def load(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
+    """A YAML file; None for one that is missing, which is the business of a test of its own."""
+    return yaml.safe_load(path.read_text()) if path.is_file() else None
 
 
 def specs(role: str) -> dict[str, Any]:
-    return load(ROLES_DIR / role / "meta/argument_specs.yml")["argument_specs"]
+    return (load(ROLES_DIR / role / "meta/argument_specs.yml") or {"argument_specs": {}})["argument_specs"]
+
+
+def defaults_text(role: str) -> str:
+    path = ROLES_DIR / role / "defaults/main.yml"
+    return path.read_text() if path.is_file() else ""
 
 
 def declared(role: str) -> set[str]:
     """Names set in defaults, plus required ones that stand there as '# <role>_name:'."""
-    text = (ROLES_DIR / role / "defaults/main.yml").read_text()
+    text = defaults_text(role)
     return set(yaml.safe_load(text) or {}) | set(re.findall(rf"^# ({role}_\w+):", text, re.MULTILINE))
 
 

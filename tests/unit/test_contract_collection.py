@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 import pytest
 import yaml
 from unit.contract import MODULES, PLAYBOOKS, ROLES, ROOT, load, role_files, tracked_files
+
+from docs import generate
 
 PRODUCT = ("meta/", "playbooks/", "plugins/", "roles/")
 PYTHON = [path for path in tracked_files() if path.suffix == ".py" and path.stat().st_size]
@@ -32,7 +33,7 @@ def test_the_dependencies_are_the_collections_that_are_used() -> None:
     for path in [*files, *PLAYBOOKS]:
         text = path.read_text()
         used |= set(re.findall(r"^\s*(?:- )?([a-z_]+\.[a-z_]+)\.[a-z_0-9]+:", text, re.MULTILINE))
-        used |= set(re.findall(r"(?:\||is|lookup\(')\s*([a-z_]+\.[a-z_]+)\.[a-z_0-9]+", text))
+        used |= set(re.findall(r"(?:\||\bis\b|lookup\(')\s*([a-z_]+\.[a-z_]+)\.[a-z_0-9]+", text))
         used |= set(re.findall(r"group/([a-z_]+\.[a-z_]+)\.", text))
     assert used - {"ansible.builtin", "flyte.onprem"} == set(galaxy()["dependencies"])
 
@@ -84,19 +85,12 @@ def test_nothing_names_the_machine_it_was_written_on_or_a_package_index() -> Non
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_module_documents_itself(path) -> None:
-    constants = {
-        target.id: node.value.value
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    documentation = yaml.safe_load(constants["DOCUMENTATION"])
+    page = generate.module_docs()[path.stem]
+    documentation = page["doc"]
     assert documentation["module"] == path.stem
     assert {"check_mode", "diff_mode", "idempotent"} <= set(documentation.get("attributes", {})), "attributes"
-    for task in yaml.safe_load(constants["EXAMPLES"]):
-        assert "flyte.onprem." in yaml.safe_dump(task), "an example does not use the module"
-    for name, value in each_result(yaml.safe_load(constants["RETURN"]) or {}):
+    assert any(f"flyte.onprem.{path.stem}" in task for task in yaml.safe_load(page["examples"]))
+    for name, value in each_result(page["returns"]):
         assert {"type", "returned", "description"} <= set(value), name
 
 

@@ -14,7 +14,7 @@ from unit.contract import ROLES, ROLES_DIR, ROOT, load, role_files, specs
 
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *(ROLES_DIR / role / "README.md" for role in ROLES)]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROLES_DIR.glob("*/README.md"))]
 EXPLAINED = set(re.findall(r"^### ([A-Z0-9]+-\d+)$", (ROOT / "docs/problems.md").read_text(), re.MULTILINE))
 
 

@@ -18,6 +18,7 @@ from unit.contract import (
     ROOT,
     action,
     declared,
+    defaults_text,
     load,
     role_files,
     role_tasks,
@@ -58,10 +59,10 @@ def test_defaults_and_argument_specs_name_the_same_options(role: str) -> None:
 
 @pytest.mark.parametrize("role", PHASED_ROLES)
 def test_defaults_stand_in_the_order_of_the_specs(role: str) -> None:
-    text = (ROLES_DIR / role / "defaults/main.yml").read_text()
+    text = defaults_text(role)
     # A commented line is a required input, or an example below the input that it shows.
     names = list(dict.fromkeys(re.findall(rf"^(?:# )?({role}_\w+):", text, re.MULTILINE)))
-    order = [name for name in specs(role)["main"].get("options") or {} if name in names]
+    order = [name for name in specs(role).get("main", {}).get("options") or {} if name in names]
     assert [name for name in names if name in order] == order
 
 
@@ -103,7 +104,7 @@ def test_a_secret_is_a_plain_string(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_default_is_a_secret_or_a_moving_target(role: str) -> None:
-    text = (ROLES_DIR / role / "defaults/main.yml").read_text()
+    text = defaults_text(role)
     assert not re.search(r"changeme|latest", text, re.IGNORECASE)
     for name, value in (yaml.safe_load(text) or {}).items():
         if re.search(r"(password|secret_key|token)$", name) and value:
@@ -134,12 +135,16 @@ def test_what_a_role_makes_up_carries_its_name(role: str) -> None:
         names += [task["loop_control"]["loop_var"]] if "loop_var" in (task.get("loop_control") or {}) else []
         names += [name for name in arguments if name != "cacheable"] if module.endswith(".set_fact") else []
         assert [name for name in names if not mine.match(name)] == [], where
-    private = load(ROLES_DIR / role / "vars/main.yml") if (ROLES_DIR / role / "vars/main.yml").is_file() else None
-    assert [name for name in private or {} if not mine.match(name)] == []
+    private = load(ROLES_DIR / role / "vars/main.yml") or {}
+    assert [name for name in private if not mine.match(name)] == []
 
 
 def in_expression(name: str, text: str) -> bool:
-    return bool(re.search(rf"\{{[{{%][^}}]*\b{name}\b", text))
+    """Whether an expression or a condition uses a variable; a word in quotes is a text."""
+    plain = re.sub(r"'\w+'", "", text)
+    return bool(
+        re.search(rf"\{{[{{%][^}}]*\b{name}\b|^\s*(?:when|until|that|\w+_when):.*\b{name}\b", plain, re.MULTILINE)
+    )
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -151,9 +156,7 @@ def test_no_role_reads_the_variables_of_another(role: str) -> None:
         for other, names in foreign.items():
             allowed = names if other == "site" and path.parent.name == "defaults" else set()
             # A key of a dict may be called like an input of another role; an expression may not use it.
-            used = {
-                name for name in words & (names - allowed) if re.search(rf"\{{[{{%][^}}]*\b{name}\b", path.read_text())
-            }
+            used = {name for name in words & (names - allowed) if in_expression(name, path.read_text())}
             used |= {word for word in words if re.match(rf"__{other}_", word)}
             assert used == set(), f"{path.relative_to(ROOT)} reads {sorted(used)} of {other}"
 
@@ -163,7 +166,7 @@ def test_no_role_knows_the_groups_of_an_inventory(role: str) -> None:
     text = "\n".join(path.read_text() for path in role_files(role, "tasks", "handlers", "templates", "vars"))
     assert not re.search(r"\bgroups\b\s*[\[.]|\bgroup_names\b", text)
     if role != "site":
-        assert not re.search(r"\bgroups\b\s*[\[.]|\bhostvars\b", (ROLES_DIR / role / "defaults/main.yml").read_text())
+        assert not re.search(r"\bgroups\b\s*[\[.]|\bhostvars\b", defaults_text(role))
 
 
 def test_handler_names_carry_their_product_and_are_unique() -> None:
