@@ -64,8 +64,8 @@ def _status(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None
         usual = duration(recipes.specs[name].get("usual", 1))
         state = f"built in {duration(entry.seconds)}" if entry else "missing"
         print(f"  {name:32} {recipes.key(name)}  {state} (usually {usual} with empty caches)")
-    there = (cache.root / "bundle" / bundle.bundle_key(recipes)).exists()
-    print(f"bundle     {bundle.bundle_key(recipes)} ({'there' if there else 'missing'})")
+    laid_out = bundle.directory(cache, recipes)
+    print(f"bundle     {laid_out} ({'there' if laid_out.exists() else 'missing'})")
     marked = {**recipes.pins["bundle"], **recipes.pins["images"]}
     names = [spec.get("name", name) for name, spec in marked.items() if spec["stand_in"]]
     print(f"stand-ins  {', '.join(names)}")
@@ -94,6 +94,12 @@ def _host_down(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> N
 
 
 def _clean_cache(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
+    if options.old:
+        current = {cache.directory(name, recipes.key(name)) for name in recipes.specs}
+        current |= {bundle.directory(cache, recipes), mirror.directory(cache, recipes)}
+        for path in {sibling for kept in current for sibling in kept.parent.glob("*")} - current:
+            shutil.rmtree(path)
+        return
     for part in ("artefacts", "bundle", "mirror", "tmp"):
         shutil.rmtree(cache.root / part, ignore_errors=True)
     hostimage.remove_all()
@@ -116,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     _mirror_options(commands.choices["mirror"])
     _host_options(commands.choices["host-up"])
     commands.choices["host-down"].add_argument("name")
+    commands.choices["clean-cache"].add_argument(
+        "--old", action="store_true", help="only what the present versions and build files do not name"
+    )
     return parser
 
 

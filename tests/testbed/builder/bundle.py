@@ -66,8 +66,7 @@ def lay_out(cache: Cache, recipes: Recipes) -> Path:
     items, images = recipes.pins["bundle"], recipes.pins["images"]
     programs = {item["file"].split("/")[0] for item in items.values()}
     build_all(recipes, programs | {f"image-{name}" for name in images})
-    key = bundle_key(recipes)
-    target = cache.root / "bundle" / key
+    target = directory(cache, recipes)
     with cache.lock("bundle"):
         if not target.exists():
             with cache.workspace() as work:
@@ -78,10 +77,10 @@ def lay_out(cache: Cache, recipes: Recipes) -> Path:
     return target
 
 
-def bundle_key(recipes: Recipes) -> str:
-    """The key of the bundle that the present pins and build files give."""
+def directory(cache: Cache, recipes: Recipes) -> Path:
+    """Where the bundle of the present pins and build files lies, or will lie."""
     items = recipes.pins["bundle"]
-    return key_of(
+    key = key_of(
         {
             "format": _FORMAT,
             "layout": file_digest(Path(__file__)),
@@ -90,6 +89,7 @@ def bundle_key(recipes: Recipes) -> str:
             "images": {name: [recipes.key(f"image-{name}"), spec] for name, spec in recipes.pins["images"].items()},
         }
     )
+    return cache.root / "bundle" / key
 
 
 def image_file_name(name: str) -> str:
@@ -97,10 +97,10 @@ def image_file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name) + ".tar"
 
 
-def sums(directory: Path) -> str:
+def sums(top: Path) -> str:
     """The text of SHA256SUMS for all files of a directory but itself."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
-    return "".join(f"{file_digest(path)}  {path.relative_to(directory)}\n" for path in files)
+    files = sorted(path for path in top.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
+    return "".join(f"{file_digest(path)}  {path.relative_to(top)}\n" for path in files)
 
 
 def stand_ins(manifest: dict[str, Any]) -> list[str]:
@@ -109,12 +109,12 @@ def stand_ins(manifest: dict[str, Any]) -> list[str]:
     return [*artefacts, *(image["name"] for image in manifest["images"] if image["stand_in"])]
 
 
-def _fill(directory: Path, recipes: Recipes) -> None:
+def _fill(top: Path, recipes: Recipes) -> None:
     artefacts = {}
     for name, item in recipes.pins["bundle"].items():
         source = recipes.file(item["file"])
         place = item.get("path") or f"{name}/{item['version']}/{name}"
-        _link(source, directory / place)
+        _link(source, top / place)
         artefacts[name] = {
             "version": item["version"],
             "file": place,
@@ -126,7 +126,7 @@ def _fill(directory: Path, recipes: Recipes) -> None:
     for name, spec in recipes.pins["images"].items():
         source = recipes.image_file(name)
         place = f"images/{image_file_name(spec['name'])}"
-        _link(source, directory / place)
+        _link(source, top / place)
         images.append(
             {
                 "name": spec["name"],
@@ -142,10 +142,10 @@ def _fill(directory: Path, recipes: Recipes) -> None:
         "artifacts": artefacts,
         "images": sorted(images, key=lambda image: str(image["name"])),
     }
-    (directory / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    (top / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     listed = "".join(f"- {name}\n" for name in stand_ins(manifest))
-    (directory / "README.txt").write_text(_README + (_STAND_INS + listed if listed else ""))
-    (directory / "SHA256SUMS").write_text(sums(directory))
+    (top / "README.txt").write_text(_README + (_STAND_INS + listed if listed else ""))
+    (top / "SHA256SUMS").write_text(sums(top))
 
 
 def _link(source: Path, target: Path) -> None:

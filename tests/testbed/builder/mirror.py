@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from . import oci
-from .bundle import bundle_key, lay_out
+from . import bundle, oci
 from .cache import Cache, file_digest, key_of
 from .console import say
 from .recipes import Recipes
@@ -36,9 +35,8 @@ _BLOBS = "v2/blobs"
 
 def tree(cache: Cache, recipes: Recipes) -> Path:
     """Lay out the published paths, below one directory, and return it."""
-    lay_out(cache, recipes)
-    key = key_of({"bundle": bundle_key(recipes), "layout": file_digest(Path(__file__))})
-    target = cache.root / "mirror" / key
+    bundle.lay_out(cache, recipes)
+    target = directory(cache, recipes)
     with cache.lock("mirror"):
         if not target.exists():
             with cache.workspace() as work:
@@ -49,9 +47,16 @@ def tree(cache: Cache, recipes: Recipes) -> Path:
     return target
 
 
-def serve(directory: Path, address: str, port: int, *, certificate: Path | None, key: Path | None) -> None:
+def directory(cache: Cache, recipes: Recipes) -> Path:
+    """Where the tree of the present bundle lies, or will lie."""
+    laid_out = bundle.directory(cache, recipes)
+    key = key_of({"bundle": laid_out.name, "layout": file_digest(Path(__file__))})
+    return cache.root / "mirror" / key
+
+
+def serve(top: Path, address: str, port: int, *, certificate: Path | None, key: Path | None) -> None:
     """Serve the tree until interrupted; over TLS if a certificate is given."""
-    handler = partial(_Handler, directory=str(directory))
+    handler = partial(_Handler, directory=str(top))
     with ThreadingHTTPServer((address, port), handler) as server:
         scheme = "http"
         if certificate:
@@ -60,7 +65,7 @@ def serve(directory: Path, address: str, port: int, *, certificate: Path | None,
             server.socket = context.wrap_socket(server.socket, server_side=True)
             scheme = "https"
         print(f"{scheme}://{address}:{server.server_address[1]}", flush=True)
-        say(f"[mirror] serving {directory}")
+        say(f"[mirror] serving {top}")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -109,11 +114,11 @@ class _Handler(SimpleHTTPRequestHandler):
         say("[mirror] " + format % args)
 
 
-def _fill(directory: Path, cache: Cache, recipes: Recipes) -> None:
+def _fill(top: Path, cache: Cache, recipes: Recipes) -> None:
     for item in recipes.pins["bundle"].values():
         if "official" not in item:
             continue
-        source, target = recipes.file(item["file"]), directory / unquote(item["official"])
+        source, target = recipes.file(item["file"]), top / unquote(item["official"])
         target.parent.mkdir(parents=True, exist_ok=True)
         if "archive" in item:
             target.write_bytes(_archive(source, item["archive"]))
@@ -126,7 +131,7 @@ def _fill(directory: Path, cache: Cache, recipes: Recipes) -> None:
             path.with_name(path.name + ".sha256sum").write_text(_sum_line(path))
         if "checksums" in item:
             (target.parent / item["checksums"]).write_text("".join(map(_sum_line, beside)))
-    _registry(directory, recipes)
+    _registry(top, recipes)
 
 
 def _sum_line(path: Path) -> str:
@@ -144,9 +149,9 @@ def _archive(source: Path, member_name: str) -> bytes:
     return packed.getvalue()
 
 
-def _airgap_images(directory: Path, spec: dict[str, Any], cache: Cache, recipes: Recipes) -> list[Path]:
+def _airgap_images(beside: Path, spec: dict[str, Any], cache: Cache, recipes: Recipes) -> list[Path]:
     """Write several images as one archive, plain and as .zst, as k3s publishes its own."""
-    plain = directory / spec["name"]
+    plain = beside / spec["name"]
     with cache.workspace() as layers:
         images = []
         for name in spec["images"]:
@@ -154,7 +159,7 @@ def _airgap_images(directory: Path, spec: dict[str, Any], cache: Cache, recipes:
             room.mkdir()
             images.append(recipes.image(name, room))
         oci.write_archive(plain, images, workspace=layers)
-    compressed = directory / f"{spec['name']}.zst"
+    compressed = beside / f"{spec['name']}.zst"
     with plain.open("rb") as source, compressed.open("wb") as target:
         target.write(_ZSTD_START)
         block = source.read(_ZSTD_BLOCK)
@@ -173,9 +178,9 @@ _ZSTD_START = bytes.fromhex("28b52ffd0050")
 _ZSTD_BLOCK = 128 * 1024
 
 
-def _registry(directory: Path, recipes: Recipes) -> None:
+def _registry(top: Path, recipes: Recipes) -> None:
     """Unpack the images' blobs and note which manifest each name has."""
-    blobs = directory / _BLOBS
+    blobs = top / _BLOBS
     blobs.mkdir(parents=True)
     tags = {}
     for name, spec in recipes.pins["images"].items():
@@ -189,4 +194,4 @@ def _registry(directory: Path, recipes: Recipes) -> None:
                     tags[spec["name"]] = manifest["digest"]
                 elif member.name.startswith("blobs/"):
                     (blobs / Path(member.name).name).write_bytes(stream.read())
-    (directory / _ROOT_TAGS).write_text(json.dumps(tags))
+    (top / _ROOT_TAGS).write_text(json.dumps(tags))
