@@ -100,7 +100,8 @@ def run(stage: Stage) -> tuple[bool, float, int, int]:
         stdin=subprocess.DEVNULL,
         text=True,
         errors="replace",
-        env=dict(os.environ, PYTHONUNBUFFERED="1"),
+        # molecule and ansible-lint start ansible's commands by name.
+        env=dict(os.environ, PYTHONUNBUFFERED="1", PATH=f"{ROOT / BIN}:{os.environ['PATH']}"),
     ) as process:
         reader = threading.Thread(target=output.copy, args=(process.stdout,), daemon=True)
         reader.start()
