@@ -1,0 +1,239 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kubernetes_check against an API with one fault at a time; a real cluster is in the Molecule scenarios."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.kubernetes_api import TOKEN, FakeApi, items, kubernetes_api, named, node, pod
+from support.modules import Result, run_module
+from support.pki import Authority
+from support.servers import black_hole, free_port, silent_port
+
+from ansible_collections.flyte.onprem.plugins.modules.kubernetes_check import main
+
+DEFAULT_CLASS = {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+PODS = "/api/v1/namespaces/kube-system/pods"
+
+
+def healthy() -> dict[str, Any]:
+    return {
+        "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.4+k3s1"},
+        "/readyz": "ok",
+        "/api/v1/nodes": items(node("one"), node("two", cpu="1930m", memory="4194304Ki")),
+        "/apis/storage.k8s.io/v1/storageclasses": items(
+            named("local-path", metadata=DEFAULT_CLASS), named("slow", metadata={"annotations": None})
+        ),
+        "/apis/networking.k8s.io/v1/ingressclasses": items(
+            named("traefik", spec={"controller": "traefik.io/ingress-controller"})
+        ),
+        PODS: items(
+            pod("coredns", containerStatuses=[{"name": "coredns", "ready": True, "state": {"running": {}}}]),
+            pod("helm-install", "Succeeded"),
+        ),
+    }
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with kubernetes_api(healthy()) as server:
+        yield server
+
+
+def check(kubeconfig: Path, **options: Any) -> Result:
+    arguments = {"kubeconfig": str(kubeconfig), "ingress_class": "traefik", "timeout": 3, **options}
+    result = run_module(main, arguments)
+    assert TOKEN not in result.output
+    return result
+
+
+def test_a_healthy_cluster_passes(api: FakeApi, tmp_path: Path) -> None:
+    result = check(api.kubeconfig(tmp_path), expected_nodes=2, minimum_cpu="5900m", minimum_memory="12Gi")
+    assert not result.failed, result["msg"]
+    assert result.statuses("warning") == []
+    assert result["kubernetes_version"] == "v1.36.4+k3s1"
+    assert "5.93 cores" in result.row("K8S-23")["observed"]
+    assert not [request for request in api.asked if not request.startswith(("GET", "POST /apis/authorization"))]
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return pod("broken", "Pending", containerStatuses=[{"name": "main", "ready": False, "state": state}])
+
+
+UNSCHEDULED = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient cpu"}
+
+# what it is, id that must fail, changed objects, options, words that must stand in what was seen
+FAULTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
+    ("too old", "K8S-20", {}, {"minimum_version": "1.37"}, "v1.36.4"),
+    ("too new", "K8S-21", {}, {"maximum_version": "1.35"}, "v1.36.4"),
+    ("node not ready", "K8S-22", {"/api/v1/nodes": items(node("one"), node("two", ready=False))}, {},
+     "two: runtime is down"),
+    ("node missing", "K8S-22", {}, {"expected_nodes": 3}, "one, two"),
+    ("no node", "K8S-22", {"/api/v1/nodes": items()}, {}, "none"),
+    ("too few cores", "K8S-23", {}, {"minimum_cpu": "6"}, "5.93 cores"),
+    ("cores of a cordoned node", "K8S-23",
+     {"/api/v1/nodes": items(node("one"), node("two", unschedulable=True))}, {"minimum_cpu": "5"}, "4 cores"),
+    ("too little memory", "K8S-24", {}, {"minimum_memory": "13Gi"}, "12288 MiB"),
+    ("no default storage class", "K8S-25", {"/apis/storage.k8s.io/v1/storageclasses": items(named("slow"))}, {},
+     "slow"),
+    ("storage class missing", "K8S-25", {}, {"storage_class": "fast"}, "local-path, slow"),
+    ("ingress class missing", "K8S-26", {}, {"ingress_class": "nginx"}, "traefik"),
+    ("other controller", "K8S-27", {}, {"ingress_controller": "nginx.org/ingress-controller"}, "traefik.io"),
+    ("image cannot be pulled", "K8S-28", {PODS: items(waiting("ImagePullBackOff", "no such host"))}, {},
+     "broken: ImagePullBackOff (no such host)"),
+    ("pod crashes", "K8S-28", {PODS: items(waiting("CrashLoopBackOff"))}, {}, "broken: CrashLoopBackOff"),
+    ("pod not placed", "K8S-28", {PODS: items(pod("broken", "Pending", conditions=[UNSCHEDULED]))}, {},
+     "Unschedulable (Insufficient cpu)"),
+    ("pod failed", "K8S-28", {PODS: items(pod("broken", "Failed", reason="Evicted"))}, {}, "broken: Evicted"),
+    ("container not ready", "K8S-28",
+     {PODS: items(pod("broken", containerStatuses=[{"name": "main", "ready": False, "state": {"running": {}}}]))}, {},
+     "container main not ready"),
+    ("init container failed", "K8S-28",
+     {PODS: items(pod("broken", "Pending", initContainerStatuses=[
+         {"name": "init", "ready": False, "state": {"terminated": {"exitCode": 3, "reason": "Error"}}}]))}, {},
+     "container init ended with 3"),
+    ("API not ready", "K8S-14", {"/readyz": (500, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed")},
+     {}, "not ready: etcd"),
+    ("API breaks", "K8S-15", {"/api/v1/nodes": 500}, {}, "HTTP 500"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[f"{row[0]}: {row[1]}" for row in FAULTS])
+def test_each_fault_fails_its_own_check_and_nothing_else(
+    api: FakeApi, tmp_path: Path, fault: tuple[str, str, dict[str, Any], dict[str, Any], str]
+) -> None:
+    _what, id, objects, options, words = fault
+    api.objects.update(objects)
+    result = check(api.kubeconfig(tmp_path), **options)
+    assert result.statuses("failed") == [id], result["msg"]
+    assert result.failed
+    assert words in result.row(id)["observed"]
+    assert result.row(id)["fix"]
+
+
+def test_missing_rights_are_named(api: FakeApi, tmp_path: Path) -> None:
+    api.allows = lambda right: right["resource"] != "*" and (right["verb"], right["resource"]) != ("create", "secrets")
+    result = check(api.kubeconfig(tmp_path))
+    assert result.statuses("failed") == ["K8S-29"]
+    assert result.row("K8S-29")["observed"] == "not allowed: create secrets"
+
+
+def test_only_the_rights_asked_for_are_looked_at(api: FakeApi, tmp_path: Path) -> None:
+    only = {"verb": "get", "group": "apps", "resource": "deployments", "namespace": "flyte"}
+    api.allows = lambda right: right == only
+    rights = [{"verbs": ["get", "list"], "group": "apps", "resources": ["deployments"], "namespace": "flyte"}]
+    result = check(api.kubeconfig(tmp_path), rights=rights)
+    assert result.row("K8S-29")["observed"] == "not allowed: list deployments.apps in flyte"
+    assert check(api.kubeconfig(tmp_path), rights=[]).row("K8S-29")["status"] == "skipped"
+
+
+def test_what_the_user_may_not_see_is_skipped_and_said(api: FakeApi, tmp_path: Path) -> None:
+    api.objects["/api/v1/nodes"] = 403
+    result = check(api.kubeconfig(tmp_path))
+    assert not result.failed
+    assert result.row("K8S-22")["status"] == "skipped"
+    assert "may not ask" in result.row("K8S-22")["observed"]
+    assert "K8S-22" in result.row("K8S-23")["observed"]
+
+
+def test_wrong_credentials_fail_and_skip_the_rest(api: FakeApi, tmp_path: Path) -> None:
+    result = check(api.kubeconfig(tmp_path, token="of-another-cluster"))
+    assert result.statuses("failed") == ["K8S-13"]
+    assert "K8S-13 failed" in result.row("K8S-22")["observed"]
+    assert "of-another-cluster" not in result.output
+
+
+def server(address: str) -> Callable[[], contextlib.AbstractContextManager[str]]:
+    return lambda: contextlib.nullcontext(address)
+
+
+@contextlib.contextmanager
+def at(port: Callable[[], contextlib.AbstractContextManager[int]]) -> Iterator[str]:
+    with port() as number:
+        yield f"http://127.0.0.1:{number}"
+
+
+UNREACHABLE = [
+    ("name", "K8S-10", server("https://nowhere.invalid:6443")),
+    ("closed port", "K8S-12", server(f"https://127.0.0.1:{free_port()}")),
+    ("lost packets", "K8S-11", lambda: at(black_hole)),
+    ("silence", "K8S-15", lambda: at(silent_port)),
+]
+
+
+@pytest.mark.parametrize(("id", "where"), [row[1:] for row in UNREACHABLE], ids=[row[0] for row in UNREACHABLE])
+def test_each_way_of_not_being_there_has_its_own_check(
+    tmp_path: Path, id: str, where: Callable[[], contextlib.AbstractContextManager[str]]
+) -> None:
+    with where() as address:
+        result = check(FakeApi(server=address).kubeconfig(tmp_path), timeout=1)
+    assert result.statuses("failed") == [id], result["msg"]
+
+
+BROKEN_FILES = [
+    ("missing", None, "no file"),
+    ("empty", "", "kubeconfig"),
+    ("not YAML", "{: }: [", "not YAML"),
+    ("a list", "[1, 2]", "kubeconfig"),
+    ("no cluster", "apiVersion: v1\nkind: Config\n", "kubeconfig"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), [row[1:] for row in BROKEN_FILES], ids=[row[0] for row in BROKEN_FILES])
+def test_a_kubeconfig_that_cannot_be_used_is_a_row(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "kubeconfig"
+    if text is not None:
+        path.write_text(text)
+    result = check(path)
+    assert result.statuses("failed") == ["K8S-01"]
+    assert words in result.row("K8S-01")["observed"]
+    assert "K8S-01 failed" in result.row("K8S-29")["observed"]
+
+
+def test_an_unknown_context_is_a_row(api: FakeApi, tmp_path: Path) -> None:
+    assert check(api.kubeconfig(tmp_path), context="production").statuses("failed") == ["K8S-01"]
+
+
+@pytest.mark.parametrize(("days", "status"), [(-1, "failed"), (5, "warning"), (90, "passed")])
+def test_the_clients_certificate_is_looked_at(tmp_path: Path, days: int, status: str) -> None:
+    authority = Authority(tmp_path / "pki")
+    leaf = authority.issue("127.0.0.1")
+    client = authority.issue("user", days=days)
+    with kubernetes_api(healthy(), tls=leaf) as api:
+        path = api.kubeconfig(
+            tmp_path, ca_file=authority.certificate, **{
+                "token": TOKEN, "client-certificate": str(client.certificate), "client-key": str(client.key)
+            }
+        )  # fmt: skip
+        result = check(path)
+    assert result.row("K8S-02")["status"] == status, result["msg"]
+    assert result.row("TLS-11")["status"] == "passed"
+
+
+def test_a_server_of_another_ca_is_told(tmp_path: Path) -> None:
+    with kubernetes_api(healthy(), tls=Authority(tmp_path / "one").issue("127.0.0.1")) as api:
+        result = check(api.kubeconfig(tmp_path, ca_file=Authority(tmp_path / "other").certificate))
+    assert result.statuses("failed") == ["TLS-11"]
+
+
+@pytest.mark.parametrize("option", [{"minimum_version": "new"}, {"minimum_memory": "lots"}, {"minimum_cpu": "-1"}])
+def test_bad_parameters_are_refused_before_anything_is_asked(tmp_path: Path, option: dict[str, str]) -> None:
+    result = check(tmp_path / "absent", **option)
+    assert result.failed
+    assert "checks" not in result.values
+    assert next(iter(option.values())) in result["msg"]
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    result = check(tmp_path / "absent")
+    assert result.failed
+    assert "kubernetes" in result["msg"]
