@@ -80,9 +80,10 @@ def registry_place(path: str, tags: dict[str, str]) -> str | None:
     Source: OCI distribution specification 1.1, "Pull".
     """
     url = urlsplit(path)
-    repository, kind, reference = ["", *unquote(url.path).removeprefix("/v2/").rsplit("/", 2)][-3:]
-    if kind not in {"manifests", "blobs"}:
+    words = unquote(url.path).removeprefix("/v2/").rsplit("/", 2)
+    if len(words) != 3 or words[1] not in {"manifests", "blobs"}:
         return None
+    repository, kind, reference = words
     registry = parse_qs(url.query).get("ns", [""])[0]
     if kind == "manifests" and not reference.startswith("sha256:"):
         wanted = f"{registry}/{repository}:{reference}"
