@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import golang, machine
-from .console import BedError, run, stage
+from .console import BedError, run, say, stage
 
 _USUAL_SECONDS = 60.0
 # What the bed calls, and the package that has it. C's compiler and static
@@ -59,8 +59,9 @@ def ensure(go_pins: Mapping[str, Any]) -> None:
             install = ["apt-get", "-q", "-y", "install", "--no-install-recommends"]
             run([*install, *missing], env=quiet, timeout=1800)
     if golang.machine_go(go_pins["minimum"]) is None:
-        with stage("tools", f"this machine has no Go {go_pins['minimum']}: PyPI's is used"):
-            pass
+        say(
+            f"[tools] this machine has no Go {go_pins['minimum']}; the bundle will be built with PyPI's {go_pins['package']}"
+        )
 
 
 def _machine_pip() -> bool:
