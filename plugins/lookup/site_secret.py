@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: site_secret
 author:
-  - flyte.onprem contributors
+  - flyte.onprem contributors (!UNKNOWN)
 short_description: Read one generated secret of a site
 version_added: 0.1.0
 description:

@@ -314,7 +314,7 @@ class BucketExamination:
         self.check("S3-15", self.multipart, "S3-12", "S3-14")
         self.check("S3-17", self.abort, "S3-12", "S3-14", "S3-15")
         self.check_signed_url("S3-12", "S3-13", "S3-14")
-        self.check("S3-19", self.leftovers, "S3-11", "S3-14")
+        self.check("S3-19", self.leftovers, "S3-11")
 
     # Rights
 
@@ -528,17 +528,18 @@ class BucketExamination:
         now = time.time() + self.all.report.facts.get("clock_skew", 0)
         old = [item for item in self.found if now - item["LastModified"].timestamp() > LEFTOVER_AGE]
         young = len(self.found) - len(old)
-        removed, failed = 0, ""
-        for item in old if self.all.write else []:
+        stay = list(old)
+        refusal = ""
+        may_remove = self.passed("S3-14")
+        for item in old if may_remove else []:
             try:
                 self.delete_object(str(item["Key"]))
-                removed += 1
+                stay.remove(item)
             except S3Error as exc:
-                failed = f"; {exc}"
-        removed += self.abort_old_uploads(now) if self.all.write else 0
-        left = len(old) - min(removed, len(old))
-        if left:
-            raise Warned(f"{left} objects of earlier checks are there{failed}")
+                refusal = f"; {exc}"
+        removed = len(old) - len(stay) + (self.abort_old_uploads(now) if may_remove else 0)
+        if stay:
+            raise Warned(f"{len(stay)} objects of earlier checks are there{refusal}")
         if young:
             raise Warned(
                 f"{young} objects less than {LEFTOVER_AGE} seconds old are there, perhaps of a check that runs"

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: minio_access
 short_description: Give one user of a MinIO one policy
 version_added: 0.1.0
-author: The flyte.onprem authors
+author: The flyte.onprem authors (!UNKNOWN)
 description:
   - Makes a user of a MinIO server, a policy, and attaches the one to the other, through MinIO's admin API.
   - The user ends enabled, with the given secret key, and with exactly this policy; other policies are detached from it.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: s3_bucket_check
 short_description: Check that an S3 object store gives Flyte what it needs
 version_added: 0.1.0
-author: The flyte.onprem authors
+author: The flyte.onprem authors (!UNKNOWN)
 description:
   - Asks an object store, with the keys that Flyte will use, for everything that Flyte will ask of it,
     and says for each need whether it is met, what was seen, why, and what to do.
