@@ -1,0 +1,66 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The small parts; the whole of it is tested through the module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
+from ansible_collections.flyte.onprem.plugins.module_utils._s3 import (
+    Bucket,
+    Store,
+    parse_bucket,
+    parse_endpoint,
+    real_version,
+    same,
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "bucket", "folder"),
+    [
+        # as given, as understood, where the check writes
+        ("data", Bucket("data"), "flyte-onprem-check/"),
+        ({"name": "data"}, Bucket("data"), "flyte-onprem-check/"),
+        ({"name": "data", "prefix": None}, Bucket("data"), "flyte-onprem-check/"),
+        ({"name": "data", "prefix": "/a/b/"}, Bucket("data", "/a/b/"), "a/b/flyte-onprem-check/"),
+    ],
+)
+def test_a_bucket_is_a_name_or_a_dictionary(given: Any, bucket: Bucket, folder: str) -> None:
+    assert parse_bucket(given) == bucket
+    assert bucket.folder == folder
+
+
+@pytest.mark.parametrize("given", ["", 5, None, {}, {"prefix": "a"}, {"name": "data", "path": "a"}])
+def test_what_is_no_bucket_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match="neither a name nor a dictionary"):
+        parse_bucket(given)
+
+
+def test_a_store_has_no_path() -> None:
+    assert parse_endpoint("https://s3.example.com/").host == "s3.example.com"
+    with pytest.raises(ValueError, match="has a path"):
+        parse_endpoint("https://example.com/s3")
+
+
+@pytest.mark.parametrize(
+    ("answer", "version"), [({}, ""), ({"VersionId": None}, ""), ({"VersionId": "null"}, ""), ({"VersionId": "v"}, "v")]
+)
+def test_a_bucket_without_versions_has_none(answer: dict[str, Any], version: str) -> None:
+    assert real_version(answer) == version
+
+
+def test_other_content_fails_with_its_size_and_not_with_itself() -> None:
+    assert same(b"one", b"one")
+    with pytest.raises(Failed, match="3 bytes were written, 4 bytes with other content came back") as caught:
+        same(b"four", b"one", id="S3-16")
+    assert caught.value.id == "S3-16"
+
+
+def test_secrets_are_in_no_representation() -> None:
+    store = Store(endpoint="https://s3.example.com", secret_key="canary", session_token="canary")
+    assert "canary" not in repr(store)
