@@ -197,6 +197,7 @@ func (n *Node) writeKubelet() error {
 		"healthzBindAddress":       "127.0.0.1",
 		"healthzPort":              10248,
 		"port":                     10250,
+		"readOnlyPort":             0,
 		"protectKernelDefaults":    n.ProtectKernel,
 		"providerID":               "k3s://" + n.Name,
 		"resolvConf":               n.ResolvConf,

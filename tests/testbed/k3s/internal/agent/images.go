@@ -18,15 +18,41 @@ import (
 	"strings"
 	"time"
 
+	"flyte.onprem/testbed/k3s/internal/certs"
 	"flyte.onprem/testbed/k3s/internal/logs"
 	"github.com/klauspost/compress/zstd"
 )
 
-// imported remembers size and time of what was imported, to see changes while running.
+// imported remembers size and time of what was imported, to see changes while running, and across starts where
+// the user has made the file .cache.json.
 type imported map[string]string
 
+const cacheFile = ".cache.json"
+
+// Imported is what an existing .cache.json remembers, else nothing.
+func (n *Node) Imported() imported {
+	known := imported{}
+	if content, err := os.ReadFile(n.path("images", cacheFile)); err == nil {
+		_ = json.Unmarshal(content, &known)
+	}
+	return known
+}
+
+func (n *Node) remember(known imported) {
+	file := n.path("images", cacheFile)
+	if _, err := os.Stat(file); err != nil {
+		return
+	}
+	content, _ := json.Marshal(known)
+	if err := certs.WriteFile(file, content, 0o644); err != nil {
+		logs.Errorf("Failed to write %s: %v", file, err)
+	}
+}
+
 // ImportImages imports every archive of D/agent/images (K3S.md section 9), as each start of k3s does before the kubelet.
-func (n *Node) ImportImages(ctx context.Context, known imported) {
+// While running it leaves a file alone that is still being written.
+func (n *Node) ImportImages(ctx context.Context, known imported, running bool) {
+	changed := false
 	entries, err := os.ReadDir(n.path("images"))
 	if err != nil {
 		logs.Errorf("Failed to read images: %v", err)
@@ -49,17 +75,19 @@ func (n *Node) ImportImages(ctx context.Context, known imported) {
 		if known[file] == state {
 			continue
 		}
-		// A file that is still growing is taken the next time.
-		if time.Since(information.ModTime()) < 2*time.Second && len(known) > 0 {
+		if running && time.Since(information.ModTime()) < 2*time.Second {
 			continue
 		}
-		known[file] = state
+		known[file], changed = state, true
 		begin := time.Now()
 		if err := n.importArchive(ctx, file); err != nil {
 			logs.Errorf("Error encountered while importing %s: %v", file, err)
 			continue
 		}
 		logs.Infof("Imported images from %s in %s", file, time.Since(begin))
+	}
+	if changed {
+		n.remember(known)
 	}
 }
 
@@ -70,13 +98,10 @@ func (n *Node) WatchImages(ctx context.Context, known imported) {
 		case <-ctx.Done():
 			return
 		case <-time.After(2 * time.Second):
-			n.ImportImages(ctx, known)
+			n.ImportImages(ctx, known, true)
 		}
 	}
 }
-
-// NewImported starts with nothing known.
-func NewImported() imported { return imported{} }
 
 func opener(file string) func(io.Reader) (io.Reader, error) {
 	switch {

@@ -26,9 +26,11 @@ import (
 
 // Controller works for one server.
 type Controller struct {
-	Clients     *kube.Clients
-	Name, IP    string
-	Arguments   []string
+	Clients   *kube.Clients
+	Name, IP  string
+	Arguments []string
+	// Labels are those of option node-label; like the agent of k3s, they are set again at each start.
+	Labels      map[string]string
 	Environment map[string]string
 	// APIAddress and APIPort are where pods reach this server's API.
 	APIAddress string
@@ -70,6 +72,9 @@ func (c *Controller) mark(ctx context.Context, node *corev1.Node) error {
 	arguments, _ := json.Marshal(c.Arguments)
 	environment, _ := json.Marshal(c.Environment)
 	labels := map[string]string{"node-role.kubernetes.io/control-plane": "true", "node.kubernetes.io/instance-type": "k3s"}
+	for key, value := range c.Labels {
+		labels[key] = value
+	}
 	annotations := map[string]string{
 		"k3s.io/hostname": node.Name, "k3s.io/internal-ip": c.IP, "k3s.io/node-args": string(arguments), "k3s.io/node-env": string(environment),
 		"alpha.kubernetes.io/provided-node-ip": c.IP,

@@ -95,12 +95,12 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	}
 
 	// containerd needs no API; its images are in before there is a kubelet to collect them.
-	known := agent.NewImported()
+	known := node.Imported()
 	containerd := make(chan error, 1)
 	go func() {
 		err := node.StartContainerd(ctx, group)
 		if err == nil {
-			node.ImportImages(ctx, known)
+			node.ImportImages(ctx, known, false)
 		}
 		containerd <- err
 	}()
@@ -149,7 +149,7 @@ func stopped(ctx context.Context, err error) error {
 // startOwnControllers runs what k3s has beside Kubernetes' own controllers.
 func (c *Config) startOwnControllers(ctx context.Context, clients *kube.Clients) {
 	node := &nodes.Controller{Clients: clients, Name: c.NodeName, IP: c.NodeIP, Arguments: append([]string{"server"}, c.Values.Masked()...),
-		Environment: environment(), APIAddress: c.AdvertiseAddress, APIPort: c.AdvertisePort, CoreDNS: !c.Disabled["coredns"]}
+		Environment: environment(), Labels: pairs(c.Values.List("node-label")), APIAddress: c.AdvertiseAddress, APIPort: c.AdvertisePort, CoreDNS: !c.Disabled["coredns"]}
 	go node.Run(ctx)
 	deploy := &addons.Controller{Clients: clients, Directory: c.server("manifests"), NodeName: c.NodeName, Disabled: c.Disabled}
 	go deploy.Run(ctx)
@@ -162,6 +162,16 @@ func (c *Config) startOwnControllers(ctx context.Context, clients *kube.Clients)
 		balancer := &servicelb.Controller{Clients: clients, Namespace: c.Values.String("servicelb-namespace"), Off: c.Disabled["servicelb"]}
 		go balancer.Run(ctx)
 	}
+}
+
+// pairs splits key=value items.
+func pairs(items []string) map[string]string {
+	result := map[string]string{}
+	for _, item := range items {
+		key, value, _ := strings.Cut(item, "=")
+		result[key] = value
+	}
+	return result
 }
 
 // environment is what the Node is annotated with: K3S_* and the data directory, secrets masked.
