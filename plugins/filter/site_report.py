@@ -94,7 +94,8 @@ def answers(part, variables):
         aspect = name.removeprefix(f"__{part}_").removesuffix("report").rstrip("_")
         if "checks" in result:
             answered = True
-            yield {"result": result, "aspect": aspect}
+            if result["checks"]:
+                yield {"result": result, "aspect": aspect}
         elif result.get("unreachable") or result.get("failed"):
             answered = True
             yield {"result": result, "aspect": aspect, "reason": result.get("msg", "")}
@@ -106,7 +107,7 @@ def answers(part, variables):
 
 def area(part, host, *, result, aspect="", reason=""):
     """Return the checks and facts of one part on one host."""
-    rows = result.get("checks") or [not_run(reason, unreachable=bool(result.get("unreachable")))]
+    rows = result["checks"] if "checks" in result else [not_run(reason, unreachable=bool(result.get("unreachable")))]
     counts = count(rows)
     return {
         "part": part,

@@ -14,7 +14,7 @@ import pytest
 
 from .conftest import PLAYBOOKS, ROOT, Run, run_ansible
 
-# line, its last patch when this was written, the Pythons of the control node it runs on (the newest that is found is taken)
+# the last patch of a line when this was written, the Pythons it runs on (the first that is found is taken)
 LINES = [
     ("2.18.19", ("3.13", "3.12", "3.11")),
     ("2.19.14", ("3.13", "3.12", "3.11")),
@@ -90,9 +90,7 @@ def test_every_role_is_documented(ansible: Run) -> None:
         ("site_name=Hamburg_1", "SITE-02"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_touched(
-    ansible: Run, inventory: Path, bad: str, message: str
-) -> None:
+def test_bad_input_is_refused_before_anything_is_touched(ansible: Run, inventory: Path, bad: str, message: str) -> None:
     result = ansible("ansible-playbook", "flyte.onprem.site", "-i", str(inventory), "-e", bad, check=False)
     output = result.stdout + result.stderr
     assert result.returncode == 2, output

@@ -1,0 +1,117 @@
+# Copyright (c) 2026, The flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of a site, from results as the check modules return them to the files and the message."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, run_ansible
+
+PLAY = """\
+- name: Report
+  hosts: edge-1
+  gather_facts: false
+  tasks:
+    - name: Have results
+      ansible.builtin.set_fact:
+        __minio_report: "{{ minio }}"
+        __postgresql_report: {checks: [], passed: true}
+    - name: Report
+      ansible.builtin.import_role: {name: flyte.onprem.site, tasks_from: report}
+"""
+FAILED = {
+    "id": "S3-14",
+    "title": "Objects may be deleted from bucket <flyte>",
+    "status": "failed",
+    "observed": "403 AccessDenied & more",
+    "expected": "s3:DeleteObject allowed",
+    "cause": "The policy lacks it.",
+    "fix": "Allow it.",
+    "reference": "https://example.com/why",
+}
+PASSED = {**FAILED, "id": "S3-04", "title": "The bucket exists", "status": "passed", "cause": "", "fix": ""}
+
+
+def write(inventory: Path, folder: Path, rows: list[dict], *arguments: str) -> tuple[subprocess.CompletedProcess, Path]:
+    """Run the role's report on these rows; the run and the site's folder."""
+    (folder / "play.yml").write_text(PLAY)
+    site = folder / "the-site"
+    variables = {
+        "minio": {"checks": rows, "passed": not any(row["status"] == "failed" for row in rows), "latency_ms": 4},
+        "site_directory": str(site),
+    }
+    run = run_ansible(Path(sys.executable).parent, ROOT / ".collections", folder)
+    command = ["ansible-playbook", "-i", str(inventory), "-e", json.dumps(variables), *arguments, "play.yml"]
+    if "--check" not in arguments:
+        site.mkdir()
+    return run(*command, check=False), site
+
+
+class Page(HTMLParser):
+    """What a browser would fetch for the page, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        if tag in ("script", "link", "img", "iframe", "object"):
+            self.fetched.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_a_failed_check_fails_the_run_after_the_report_was_written(inventory: Path, tmp_path: Path) -> None:
+    result, site = write(inventory, tmp_path, [PASSED, FAILED])
+    assert result.returncode == 2, result.stdout
+    assert "1 of 2 checks failed." in result.stdout
+    assert "[S3-14] Objects may be deleted from bucket <flyte>. Seen: 403 AccessDenied & more." in result.stdout
+    report = json.loads((site / "report.json").read_text())
+    assert (report["format"], report["passed"], report["domain"]) == (1, False, "flyte.example.com")
+    assert next(row["id"] for area in report["areas"] for row in area["checks"]) == "S3-14"
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_shows_what_to_do(inventory: Path, tmp_path: Path) -> None:
+    _result, site = write(inventory, tmp_path, [PASSED, FAILED])
+    text = (site / "report.html").read_text()
+    page = Page(text)
+    assert page.fetched == []
+    assert re.findall(r"url\(|@import", text) == []
+    words = " ".join(page.words)
+    for expected in (
+        "1 check failed",
+        "bucket <flyte>",
+        "403 AccessDenied & more",
+        "The policy lacks it.",
+        "Allow it.",
+    ):
+        assert expected in words
+
+
+def test_a_site_that_works_says_so_and_where_everything_is(inventory: Path, tmp_path: Path) -> None:
+    result, site = write(inventory, tmp_path, [PASSED])
+    assert result.returncode == 0, result.stdout
+    assert "Flyte is ready. Checks passed: 1" in result.stdout
+    assert "https://flyte.example.com/console" in result.stdout
+    assert "changed=0" in result.stdout
+    assert "Everything works" in (site / "report.html").read_text()
+
+
+@pytest.mark.parametrize("rows", [[], [FAILED]], ids=["nothing asked", "nothing there yet"])
+def test_check_mode_writes_nothing_and_does_not_fail(inventory: Path, tmp_path: Path, rows: list[dict]) -> None:
+    result, site = write(inventory, tmp_path, rows, "--check")
+    assert result.returncode == 0, result.stdout
+    assert not site.exists()
+    assert "Flyte is ready." not in result.stdout
