@@ -59,9 +59,7 @@ def ensure(go_pins: Mapping[str, Any]) -> None:
             install = ["apt-get", "-q", "-y", "install", "--no-install-recommends"]
             run([*install, *missing], env=quiet, timeout=1800)
     if golang.machine_go(go_pins["minimum"]) is None:
-        say(
-            f"[tools] this machine has no Go {go_pins['minimum']}; the bundle will be built with PyPI's {go_pins['package']}"
-        )
+        say(f"[tools] this machine has no Go {go_pins['minimum']}; PyPI's {go_pins['package']} will build the bundle")
 
 
 def _machine_pip() -> bool:
