@@ -1,0 +1,260 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Flyte has in its cluster, and answers that are hard to come by; the rest: tests/integration/modules."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.kubernetes_api import FakeApi, items, kubernetes_api, named, pod
+from support.pki import Authority
+
+from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
+    FAILED,
+    PASSED,
+    SKIPPED,
+    Failed,
+    Report,
+    Skipped,
+)
+from ansible_collections.flyte.onprem.plugins.module_utils._flyte import (
+    UPLOAD_SIZE,
+    Answer,
+    Installation,
+    fields,
+    grpc_refusal,
+    probe_cluster,
+    refusal,
+    signed_url,
+    store_refusal,
+    upload_content,
+)
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import open_api
+
+KEYS = {"FLYTE_AWS_ACCESS_KEY_ID": "a2V5", "FLYTE_AWS_SECRET_ACCESS_KEY": "c2VjcmV0LW9mLWZseXRl"}
+PODS = "/api/v1/namespaces/flyte/pods"
+CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/flyteworkflows.flyte.lyft.com"
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+WEBHOOK_SECRET = "/api/v1/namespaces/flyte/secrets/flyte-webhook-secret"
+WEBHOOK_SERVICE = "/api/v1/namespaces/flyte/services/flyte-webhook"
+
+
+def task_secret(project_domain: str) -> str:
+    return f"/api/v1/namespaces/{project_domain}/secrets/flyte-task-s3"
+
+
+def encoded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def webhook(namespace: str, service: str, ca: str, *, name: str = "flyte-pod-webhook.flyte.org") -> dict[str, Any]:
+    client = {"service": {"namespace": namespace, "name": service}, "caBundle": ca}
+    return named(service, webhooks=[{"name": name, "clientConfig": client}])
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "webhook")
+
+
+@pytest.fixture
+def api(authority: Authority) -> Iterator[FakeApi]:
+    ca = encoded(authority.certificate)
+    leaf = authority.issue("flyte-webhook.flyte.svc")
+    objects = {
+        PODS: items(pod("flyte-6c9d", containerStatuses=[{"name": "flyte", "ready": True, "state": {"running": {}}}])),
+        CRD: named("flyteworkflows.flyte.lyft.com"),
+        "/api/v1/namespaces": items(named("default"), named("edge-development"), named("edge-production")),
+        task_secret("edge-development"): named("flyte-task-s3", data=KEYS),
+        task_secret("edge-production"): named("flyte-task-s3", data=KEYS),
+        WEBHOOKS: items(
+            webhook("flyte", "flyte-webhook", ca), webhook("else", "other", "", name="webhook.cert-manager.io")
+        ),
+        WEBHOOK_SECRET: named("flyte-webhook-secret", data={"ca.crt": ca, "tls.crt": encoded(leaf.certificate)}),
+        WEBHOOK_SERVICE: named("flyte-webhook"),
+    }
+    with kubernetes_api(objects) as server:
+        yield server
+
+
+def look(api: FakeApi, directory: Path, *, secret: str = "flyte-task-s3") -> Report:
+    report = Report(CATALOGUE, timeout="3")
+    start = report.add("K8S-13", PASSED, observed="", endpoint="", host="")
+    flyte = Installation("flyte", "flyte", ["edge"], ["development", "production"], secret, list(KEYS))
+    client = open_api(str(api.kubeconfig(directory)), None, timeout=3)
+    try:
+        probe_cluster(report, client, flyte, after=start)
+    finally:
+        client.close()
+    assert "c2VjcmV0LW9mLWZseXRl" not in str(report.as_dict())
+    assert "secret-of-flyte" not in str(report.as_dict())
+    return report
+
+
+def ids(report: Report, status: str) -> list[str]:
+    return [row.id for row in report.rows if row.status == status]
+
+
+def test_a_healthy_installation_passes(api: FakeApi, tmp_path: Path) -> None:
+    report = look(api, tmp_path)
+    assert report.passed, report.message()
+    assert ids(report, SKIPPED) == []
+
+
+def test_without_a_name_no_task_secret_is_looked_for(api: FakeApi, tmp_path: Path) -> None:
+    assert ids(look(api, tmp_path, secret=""), SKIPPED) == ["S3-02"]
+
+
+CRASH = {"name": "flyte", "ready": False, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+OTHERS = webhook("flyte2", "flyte2-webhook", "")
+
+# what it is, id that must fail, changed objects, words that must stand in what was seen
+FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
+    ("no pod", "FLYTE-30", {PODS: items()}, "no pod of release flyte"),
+    ("pod crashes", "FLYTE-30", {PODS: items(pod("flyte-6c9d", containerStatuses=[CRASH]))}, "CrashLoopBackOff"),
+    ("no definition", "FLYTE-31", {CRD: 404}, "not there"),
+    ("definition going away", "FLYTE-31", {CRD: named("x", metadata={"deletionTimestamp": "now"})}, "being deleted"),
+    ("namespace missing", "FLYTE-32", {"/api/v1/namespaces": items(named("edge-production"))}, "edge-development"),
+    ("task Secret missing", "S3-02", {task_secret("edge-production"): 404}, "no Secret in edge-production"),
+    ("key missing", "S3-02",
+     {task_secret("edge-production"): named("flyte-task-s3", data={"FLYTE_AWS_ACCESS_KEY_ID": "a2V5"})},
+     "no FLYTE_AWS_SECRET_ACCESS_KEY in edge-production"),
+    ("webhook not registered", "FLYTE-33", {WEBHOOKS: items()}, "no webhook"),
+    ("webhook's Secret missing", "TLS-02", {WEBHOOK_SECRET: 404}, "flyte-webhook-secret is not there"),
+    ("webhook's Secret empty", "TLS-02", {WEBHOOK_SECRET: named("x", data={})}, "no certificate"),
+    ("webhook of an uninstalled release", "FLYTE-34", {WEBHOOKS: None}, "flyte2/flyte2-webhook is gone"),
+    ("API breaks", "K8S-15", {CRD: 500}, "HTTP 500"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[f"{row[0]}: {row[1]}" for row in FAULTS])
+def test_each_fault_fails_its_own_check_and_nothing_else(
+    api: FakeApi, tmp_path: Path, fault: tuple[str, str, dict[str, Any], str]
+) -> None:
+    _what, id, objects, words = fault
+    mine = api.objects[WEBHOOKS]["items"]
+    for path, value in objects.items():
+        api.objects[path] = items(*mine, OTHERS) if value is None else value
+    report = look(api, tmp_path)
+    assert ids(report, FAILED) == [id], report.message()
+    assert words in next(row.observed for row in report.rows if row.id == id)
+
+
+def test_a_webhook_that_trusts_another_ca_is_told(api: FakeApi, authority: Authority, tmp_path: Path) -> None:
+    other = encoded(Authority(tmp_path / "other").certificate)
+    api.objects[WEBHOOKS] = items(webhook("flyte", "flyte-webhook", other))
+    report = look(api, tmp_path)
+    assert ids(report, FAILED) == ["TLS-02"]
+    assert "another CA" in report.message()
+
+
+@pytest.mark.parametrize(("days", "status"), [(-1, "failed"), (3, "warning")])
+def test_the_webhooks_certificate_is_looked_at(
+    api: FakeApi, authority: Authority, tmp_path: Path, days: int, status: str
+) -> None:
+    api.objects[WEBHOOK_SECRET]["data"]["tls.crt"] = encoded(authority.issue("x", days=days).certificate)
+    report = look(api, tmp_path)
+    assert ids(report, status) == ["TLS-02"]
+
+
+# code and details of gRPC, id that must fail ("" is the row that asked)
+CALLS = [
+    ("UNAVAILABLE", "Received http2 header with status: 502", "ING-01"),
+    ("UNKNOWN", "Received http2 header with status: 500", "ING-01"),
+    ("INTERNAL", "Received http2 header with status: 400", "ING-02"),
+    ("UNAVAILABLE", "Trying to connect an http1.x server (HTTP status 400)", "ING-02"),
+    ("UNAVAILABLE", "Cannot check peer: missing selected ALPN property.", "ING-02"),
+    ("UNIMPLEMENTED", "Received http2 header with status: 404", "FLYTE-21"),
+    ("UNAVAILABLE", "Received http2 header with status: 503", "FLYTE-14"),
+    ("UNIMPLEMENTED", "unknown service", ""),
+    ("DEADLINE_EXCEEDED", "Deadline Exceeded", ""),
+]
+
+
+@pytest.mark.parametrize(("code", "details", "id"), CALLS)
+def test_what_a_failed_call_says_about_the_way_is_told_apart(code: str, details: str, id: str) -> None:
+    outcome = grpc_refusal(code, details)
+    assert isinstance(outcome, Failed)
+    assert outcome.id == id
+    assert details in outcome.observed
+
+
+@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "PERMISSION_DENIED"])
+def test_a_call_that_wants_a_login_is_skipped(code: str) -> None:
+    assert isinstance(grpc_refusal(code, ""), Skipped)
+
+
+@pytest.mark.parametrize(("status", "id"), [(404, "FLYTE-13"), (502, "FLYTE-14"), (503, "FLYTE-14"), (500, "")])
+def test_what_a_status_says_about_the_way_is_told_apart(status: int, id: str) -> None:
+    assert refusal(Answer(status, {}, b'{"message": "no such thing"}'), "/api").id == id
+
+
+def test_flytes_own_words_are_shown() -> None:
+    assert "no such thing" in refusal(Answer(500, {}, b'{"message": "no such thing"}'), "/api").observed
+
+
+# status and body of the store's answer, id that must fail
+UPLOADS = [
+    (403, b"<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error>", "S3-26"),
+    (403, b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>", "S3-12"),
+    (403, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>", "S3-08"),
+    (404, b"<Error><Code>NoSuchBucket</Code></Error>", "S3-04"),
+    (413, b"<html>too large</html>", "S3-34"),
+    (502, b"", "S3-30"),
+    (418, b"<Error><Code>Teapot</Code></Error>", "S3-39"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "id"), UPLOADS)
+def test_a_refused_upload_names_its_cause(status: int, body: bytes, id: str) -> None:
+    assert store_refusal(Answer(status, {}, body)).id == id
+
+
+# message, fields
+MESSAGES = [
+    (b"", {}),
+    (b"\x08\x01", {1: 1}),
+    (b"\x08\xac\x02", {1: 300}),
+    (b"\x0a\x03abc\x10\x02", {1: b"abc", 2: 2}),
+    (b"\x08\x01\x08\x02", {1: 2}),
+]
+
+
+@pytest.mark.parametrize(("message", "found"), MESSAGES)
+def test_a_message_is_read_field_by_field(message: bytes, found: dict[int, Any]) -> None:
+    assert fields(message) == found
+
+
+@pytest.mark.parametrize("message", [b"\x08", b"\x0a\x05abc", b"\xff", b"<html>", b"\x0d\x00\x00\x00\x00"])
+def test_what_is_no_message_is_told(message: bytes) -> None:
+    with pytest.raises(Failed, match="something other than Flyte"):
+        fields(message)
+
+
+@pytest.mark.parametrize("names", [("signed_url", "native_url"), ("signedUrl", "nativeUrl")])
+def test_a_signed_url_is_taken_apart_and_not_shown(names: tuple[str, str]) -> None:
+    url = "https://s3.example.com:9000/flyte-data/a/b?X-Amz-Signature=secret"
+    found = signed_url({names[0]: url, names[1]: "s3://flyte-data/a/b", "headers": {"Content-Length": 1}})
+    assert found.address.endpoint == "https://s3.example.com:9000"
+    assert found.path == "/flyte-data/a/b?X-Amz-Signature=secret"
+    assert found.bucket == "flyte-data"
+    assert found.headers == {"Content-Length": "1"}
+    assert "secret" not in repr(found)
+
+
+@pytest.mark.parametrize("url", ["", "s3://bucket/key", "https:///secret"])
+def test_an_answer_without_a_url_does_not_show_what_it_holds(url: str) -> None:
+    with pytest.raises(Failed) as caught:
+        signed_url({"signed_url": url})
+    assert "secret" not in str(caught.value)
+
+
+def test_what_is_uploaded_is_larger_than_proxies_and_single_parts_like_and_the_same_each_time() -> None:
+    assert len(upload_content()) == UPLOAD_SIZE > 5 * 2**20
+    assert upload_content() == upload_content()
