@@ -23,10 +23,10 @@ import (
 	"flyte.onprem/testbed/k3s/internal/server"
 )
 
-// Set by the linker (build.py).
+// The version is set by the linker (../versions.toml); the commit is none of k3s's.
 var (
 	version = "v0.0.0+k3s1"
-	commit  = "00000000"
+	commit  = "0bed0bed"
 )
 
 // Commands that k3s has and the stand-in has not (K3S.md, k3s-io/k3s cmd/).

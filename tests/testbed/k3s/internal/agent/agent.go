@@ -66,8 +66,8 @@ func (n *Node) Prepare() error {
 			logs.Errorf("Failed to set sysctl: %v", err)
 		}
 	}
-	if _, err := os.Stat(n.RegistriesFile); err == nil {
-		return fmt.Errorf("stand-in: %s is not implemented", n.RegistriesFile)
+	if err := n.writeRegistries(); err != nil {
+		return err
 	}
 	if err := n.resolvConf(); err != nil {
 		return err

@@ -57,7 +57,7 @@ func find() (*os.File, io.Reader, string, error) {
 		}
 	}
 	file.Close()
-	return nil, nil, "", fmt.Errorf("stand-in: %s carries no payload; build it with tests/testbed/k3s/build.py", name)
+	return nil, nil, "", fmt.Errorf("stand-in: %s carries no payload; build it with tests/testbed/bed.py", name)
 }
 
 // Unpack makes sure that the payload lies below dataDir and returns its bin directory.
