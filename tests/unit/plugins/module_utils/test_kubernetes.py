@@ -50,7 +50,7 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
-        ("[+]ping ok\n[-]etcd failed: reason withheld\n[-]poststarthook/x failed: y", "not ready: etcd, poststarthook/x"),
+        ("[+]ping ok\n[-]etcd failed: reason withheld\n[-]hook/x failed: y", "not ready: etcd, hook/x"),
         ("nothing we know", "/readyz said: nothing we know"),
     ],
 )
