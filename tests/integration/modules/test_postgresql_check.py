@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 from support.modules import Result, run_module
 from support.pki import Authority, Leaf
 from support.servers import black_hole, free_port, silent_port
-from testbed.postgresql import VERSIONS, Cluster
+from testbed.postgresql import VERSIONS, Cluster, pgbouncer
 
 from ansible_collections.flyte.onprem.plugins.modules import postgresql_check
 
@@ -487,8 +488,6 @@ def test_bad_parameters_fail_before_anything_is_asked(server: Server, tmp_path: 
 @pytest.fixture
 def pooler(server: Server, tmp_path: Path) -> Iterator[int]:
     """A pgbouncer in transaction mode before the server."""
-    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/sbin:/bin")
-    assert program, "this test needs pgbouncer: apt-get install pgbouncer"
     tmp_path.chmod(0o755)
     number = free_port()
     (tmp_path / "users.txt").write_text(f'"flyte" "{PASSWORD}"\n')
@@ -514,7 +513,9 @@ server_tls_sslmode = require
     server.cluster.own(tmp_path)
     for parent in tmp_path.parents[:3]:
         parent.chmod(0o755)
-    process = subprocess.Popen([program, "-q", "-u", "nobody", str(tmp_path / "pgbouncer.ini")])
+    # It does not run as root, and may not change its user unless it is.
+    as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
+    process = subprocess.Popen([*pgbouncer(), "-q", *as_nobody, str(tmp_path / "pgbouncer.ini")])
     try:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
