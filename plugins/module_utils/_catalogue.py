@@ -632,6 +632,19 @@ DATABASE = (
         ),
         fix="Run a time service (chrony, systemd-timesyncd) on both machines, and correct the clock that is wrong.",
     ),
+    Entry(
+        id="DB-30",
+        title="Flyte's tables belong to user {user}",
+        expected="no table of Flyte in schema {schema} that another user owns",
+        cause=(
+            "The tables were restored or made by another user, an administrator say. Flyte changes its tables when it "
+            "starts, which only their owner may."
+        ),
+        fix=(
+            "In database {database}, as an administrator: REASSIGN OWNED BY <the other user> TO {user}; for tables of "
+            "user postgres, ALTER TABLE {schema}.<table> OWNER TO {user} for each."
+        ),
+    ),
 )
 
 # Context of the Kubernetes entries: {endpoint} and {host} of the API server, {kubeconfig}, {context}, {timeout},

@@ -70,6 +70,9 @@ SELECT current_setting('server_version_num')::int,
        ARRAY(SELECT relname::text FROM pg_catalog.pg_class
              WHERE relkind IN ('r', 'p') AND relnamespace = to_regnamespace(quote_ident(current_schema()))
                AND relname = ANY (%s) ORDER BY relname),
+       ARRAY(SELECT relname::text FROM pg_catalog.pg_class
+             WHERE relkind IN ('r', 'p') AND relnamespace = to_regnamespace(quote_ident(current_schema()))
+               AND relname = ANY (%s) AND NOT pg_has_role(relowner, 'USAGE') ORDER BY relname),
        extract(epoch FROM clock_timestamp())::float8
 """
 
@@ -113,6 +116,7 @@ class Facts:
     may_create: bool | None
     schema_owner: str | None
     tables: list[str]
+    tables_of_others: list[str]
     skew: float
 
     @property
@@ -282,6 +286,7 @@ def rows_of_facts(report: Report, facts: Facts | None, needs: Needs, *, today: d
     row("DB-27", _encoding)
     row("DB-07", lambda f: _room(f, needs.pool_size))
     row("DB-28", lambda f: _generation(f, needs.generation))
+    row("DB-30", _owner)
     row("DB-29", lambda f: _clock(f, needs.max_clock_skew))
 
 
@@ -360,6 +365,12 @@ def _generation(facts: Facts, generation: int) -> str:
     return f"only tables of Flyte {generation}" if own else "no tables of Flyte yet"
 
 
+def _owner(facts: Facts) -> str:
+    if facts.tables_of_others:
+        raise Failed(f"tables of another user: {', '.join(facts.tables_of_others)}")
+    return "no table of Flyte belongs to another user"
+
+
 def _clock(facts: Facts, limit: float) -> str:
     seen = f"the server's clock is {abs(facts.skew):.1f} s {'ahead of' if facts.skew > 0 else 'behind'} this machine's"
     if abs(facts.skew) > limit:
@@ -376,7 +387,7 @@ def read_facts(connection: t.Any, needs: Needs, *, timeout: float) -> Facts:
             # Of this transaction only: behind a pooler a plain SET would stay with somebody else's session.
             cursor.execute("SET LOCAL statement_timeout = %s", (int(timeout * 1000),))
             before = time.time()
-            cursor.execute(_FACTS, (known,))
+            cursor.execute(_FACTS, (known, known))
             row = cursor.fetchone()
             between = (before + time.time()) / 2
     except psycopg2.Error as exc:

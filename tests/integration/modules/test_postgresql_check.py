@@ -229,9 +229,9 @@ def standby(hot: bool) -> Fault:
     return fault
 
 
-def tables(*names: str, **changes: Any) -> Fault:
+def tables(*names: str, owner: str = "flyte", **changes: Any) -> Fault:
     return sql(
-        *(f"CREATE TABLE {name} (id int)" for name in names),
+        *(f"CREATE TABLE {name} (id int); ALTER TABLE {name} OWNER TO {owner}" for name in names),
         mending=tuple(f"DROP TABLE {name}" for name in names),
         database="flyte",
         **changes,
@@ -355,6 +355,7 @@ FAULTS = [
     ),
     ("tables of Flyte 2", "DB-28", tables("actions", "task_specs"), "actions, task_specs"),
     ("tables of Flyte 1", "DB-28", tables("launch_plans", generation=2), "launch_plans"),
+    ("tables of another user", "DB-30", tables("launch_plans", owner="postgres"), "launch_plans"),
 ]
 
 

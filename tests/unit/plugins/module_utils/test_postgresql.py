@@ -78,7 +78,8 @@ ROOM = [
 
 @pytest.mark.parametrize(("most", "reserved", "role", "database", "room"), ROOM)
 def test_room_is_the_least_of_all_limits(most: int, reserved: int, role: int, database: int, room: int) -> None:
-    facts = Facts(170004, "UTF8", most, reserved, role, database, False, False, "public", "public", True, "", [], 0.0)
+    schema = ("public", "public", True, "flyte", [], [])
+    facts = Facts(170004, "UTF8", most, reserved, role, database, False, False, *schema, 0.0)
     assert facts.room == room
 
 
