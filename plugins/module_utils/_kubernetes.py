@@ -36,8 +36,8 @@ _REACH = ReachIds(name="K8S-10", port="K8S-12", way="K8S-11")
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
-# Reasons for which a pod is not Running that are no fault.
 _DONE = "Succeeded"
+_FAILED = "Failed"
 
 Json = dict[str, t.Any]
 
@@ -504,10 +504,12 @@ def pods_verdict(pods: t.Sequence[Json]) -> str:
 
 
 def pod_problem(pod: Json) -> str:
-    """Why a pod does not run with all its containers ready; empty if it does, or has done its work."""
-    status = pod.get("status") or {}
+    """Why a pod does not run with all its containers ready; empty if it does, has done its work, or goes away."""
+    status, metadata = pod.get("status") or {}, pod.get("metadata") or {}
     phase = str(status.get("phase", "Unknown"))
-    if phase == _DONE:
+    # What failed for good and has an owner (evicted, say) was replaced by it, and lies about until it is collected.
+    replaced = phase == _FAILED and metadata.get("ownerReferences")
+    if phase == _DONE or replaced or metadata.get("deletionTimestamp"):
         return ""
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     for container in containers:

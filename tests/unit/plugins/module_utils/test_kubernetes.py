@@ -68,6 +68,12 @@ def test_a_pod_that_has_done_its_work_is_no_problem() -> None:
     assert pod_problem({"status": {"phase": "Succeeded", "containerStatuses": [ended]}}) == ""
 
 
+@pytest.mark.parametrize("metadata", [{"ownerReferences": [{"kind": "ReplicaSet"}]}, {"deletionTimestamp": "now"}])
+def test_a_failed_pod_that_was_replaced_or_goes_away_is_no_problem(metadata: dict[str, object]) -> None:
+    assert pod_problem({"metadata": metadata, "status": {"phase": "Failed", "reason": "Evicted"}}) == ""
+    assert pod_problem({"status": {"phase": "Failed", "reason": "Evicted"}}) == "Evicted"
+
+
 def test_a_pod_without_a_status_is_a_problem() -> None:
     assert pod_problem({"metadata": {"name": "x"}}) == "Unknown"
 
