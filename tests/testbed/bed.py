@@ -84,7 +84,6 @@ def _host_up(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> Non
         publish=options.publish,
         volumes=[*hosts.VOLUMES, *options.volume],
         memory=options.memory,
-        network=options.network,
     )
     print(hosts.up(host))
 
@@ -153,7 +152,6 @@ def _host_options(parser: argparse.ArgumentParser) -> None:
         help="one more directory of the host on a volume of its own; repeatable",
     )
     parser.add_argument("--memory", help="limit, as podman takes it: 4g")
-    parser.add_argument("--network", help="podman network (default: podman's own)")
 
 
 if __name__ == "__main__":

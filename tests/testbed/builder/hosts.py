@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import subprocess
 from collections.abc import Sequence
@@ -15,7 +16,10 @@ from . import machine
 from .console import BedError, run, stage
 
 _LABEL = "flyte.onprem.testbed=host"
+_ADDRESS_LABEL = "flyte.onprem.testbed.address"
 _BOOT_SECONDS = 120.0
+# A network of the hosts' own: only there podman lets a host choose, and so keep, its address.
+_NETWORK = "flyte-onprem"
 # containerd and kubelet mount overlays of their own, which an overlay cannot carry.
 VOLUMES = ("/var/lib/rancher", "/var/lib/kubelet")
 # What any container needs where root has no CAP_SYS_RESOURCE (podman's own
@@ -53,18 +57,16 @@ class Host:
     publish: Sequence[str] = field(default=())
     volumes: Sequence[str] = VOLUMES
     memory: str | None = None
-    network: str | None = None
 
-    def run_command(self) -> list[str]:
-        """The ``podman run`` line that makes it."""
+    def run_command(self, address: str) -> list[str]:
+        """The ``podman run`` line that makes it, with an address that it keeps over a restart."""
         command = ["podman", "run", "--detach", f"--name={self.name}"]
         command += [f"--hostname={self.hostname}", f"--label={_LABEL}", *_HOST_OPTIONS]
         command += [f"--volume={volume_name(self.name, path)}:{path}" for path in self.volumes]
         command += [f"--publish={on_loopback(mapping)}" for mapping in self.publish]
         if self.memory:
             command.append(f"--memory={self.memory}")
-        if self.network:
-            command.append(f"--network={self.network}")
+        command += [f"--network={_NETWORK}", f"--ip={address}", f"--label={_ADDRESS_LABEL}={address}"]
         return [*command, self.image, "/sbin/init"]
 
 
@@ -86,7 +88,7 @@ def up(host: Host) -> str:
     if state is None:
         machine.require_namespaces()
         with stage(host.name, f"starting a host from {host.image}", 10):
-            run(host.run_command())
+            run(host.run_command(_free_address()))
             _wait_until_booted(host.name)
     elif state != "running":
         with stage(host.name, "starting the stopped host again", 10):
@@ -113,6 +115,18 @@ def address(name: str) -> str:
     if not addresses:
         raise BedError(f"The host {name} has no address. See 'podman logs {name}'.")
     return str(addresses[0])
+
+
+def _free_address() -> str:
+    """The lowest address of the hosts' network that no host has."""
+    if subprocess.run(["podman", "network", "exists", _NETWORK], check=False).returncode:
+        run(["podman", "network", "create", "--disable-dns", _NETWORK])
+    network = json.loads(run(["podman", "network", "inspect", _NETWORK]))[0]
+    label = f'{{{{index .Labels "{_ADDRESS_LABEL}"}}}}'
+    taken = run(["podman", "ps", "--all", f"--filter=label={_LABEL}", f"--format={label}"]).split()
+    hosts = ipaddress.ip_network(network["subnets"][0]["subnet"]).hosts()
+    next(hosts)  # the gateway
+    return next(str(candidate) for candidate in hosts if str(candidate) not in taken)
 
 
 def _state(name: str) -> str | None:

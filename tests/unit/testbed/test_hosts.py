@@ -55,7 +55,7 @@ def test_ports_are_published_on_loopback_unless_told_otherwise(mapping: str, exp
 
 
 def test_host_keeps_what_cannot_lie_on_an_overlay_on_volumes_of_its_own() -> None:
-    command = Host(name="demo", image="image", hostname="flyte1", memory="4g").run_command()
+    command = Host(name="demo", image="image", hostname="flyte1", memory="4g").run_command("10.0.0.7")
     assert volume_name("demo", "/var/lib/rancher") == "demo-var-lib-rancher"
     assert "--volume=demo-var-lib-rancher:/var/lib/rancher" in command
     assert "--volume=demo-var-lib-kubelet:/var/lib/kubelet" in command
