@@ -73,7 +73,7 @@ def test_the_product_does_not_know_its_tests() -> None:
 def test_nothing_names_the_machine_it_was_written_on_or_a_package_index() -> None:
     """Where packages come from is the business of each machine's own configuration."""
     private = re.compile(
-        r"(?<![\w.-])/work/|/root/(?!\.kube)|pypi\.org|pythonhosted\.org|proxy\.golang\.org|goproxy|registry\.npmjs|"
+        r"(?<![\w.-])/(?:work|root)/(?!\.kube)|pypi\.org|pythonhosted\.org|proxy\.golang\.org|goproxy|registry\.npmjs|"
         r"crates\.io|repo1?\.maven|deb\.debian\.org|archive\.ubuntu\.com|--(?:extra-)?index-url"
     )
     for path in tracked_files():
