@@ -387,7 +387,12 @@ def signed_url(answer: Json) -> SignedUrl:
     parts = urlsplit(url)
     path = f"{parts.path or '/'}?{parts.query}"
     native = str(answer.get("native_url") or answer.get("nativeUrl") or "")
-    headers = {str(key): str(value) for key, value in (answer.get("headers") or {}).items()}
+    # Its Content-Length is that of the digest, not of the file (stow v0.3.12, s3/container.go); clients send their own.
+    headers = {
+        str(key): str(value)
+        for key, value in (answer.get("headers") or {}).items()
+        if str(key).lower() not in ("content-length", "content-md5")
+    }
     return SignedUrl(address=address, path=path, bucket=urlsplit(native).netloc or "of the site", headers=headers)
 
 

@@ -106,8 +106,9 @@ extends_documentation_fragment:
   - flyte.onprem.checks
   - flyte.onprem.checks.resolve
 notes:
-  - The upload leaves one object of 5 MiB in the bucket for users' data, since what Flyte signs allows no deletion. Its
-    content, and so its name, is the same every time. Each check writes it anew, so that there is never a second one.
+  - The upload leaves one object of 5 MiB named C(flyte-onprem-check) in the bucket that Flyte signs for, below
+    O(project) and O(domain), since what Flyte signs allows no deletion. Its content, and so its name, is the same every
+    time. Each check writes it anew, so that there is never a second one.
   - In check mode nothing is uploaded.
 seealso:
   - module: flyte.onprem.kubernetes_check
