@@ -37,10 +37,10 @@ def build_all(recipes: Recipes, names: set[str]) -> None:
     missing = {name for name in _with_needs(recipes, names) if recipes.find(name) is None}
     if not missing:
         return
-    usual = sum(recipes.specs[name].get("usual", 1) for name in missing)
+    usual = sum(recipes.specs[name].get("usual", 1) for name in missing) / _AT_ONCE
     say(
         f"[bundle] {len(missing)} artefacts to build: {', '.join(sorted(missing))}\n"
-        f"[bundle] usually {duration(usual)} in all with empty caches; each is built once"
+        f"[bundle] usually {duration(usual)} in all on two cores with empty caches; each is built once"
     )
     waiting = sorted(missing, key=lambda name: -_remaining(recipes, missing, name))
     running: dict[Future[Entry], str] = {}
