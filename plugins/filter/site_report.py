@@ -39,7 +39,8 @@ _value:
     - C(passed), C(state), C(counts) of checks by their status, C(problems), a sentence for each failed check, and
       C(areas), one a result, those with failures first.
     - An area has C(part), C(aspect) where a part has several results, C(host), C(state), C(counts), C(facts) and
-      C(checks), failed first, then warnings, skipped and passed ones.
+      C(checks), failed first, then warnings, skipped and passed ones. What an area before has said is left out and
+      counted as C(repeated).
   type: dict
 """
 
@@ -74,6 +75,7 @@ def site_report(parts, hostvars):
         for found in answers(part, hostvars[host])
     ]
     areas.sort(key=lambda found: found["state"] != "failed")
+    areas = say_once(areas)
     checks = [check for found in areas for check in found["checks"]]
     counts = count(checks)
     return {
@@ -83,6 +85,21 @@ def site_report(parts, hostvars):
         "problems": [sentence(check) for check in checks if check["status"] == "failed"],
         "areas": areas,
     }
+
+
+def say_once(areas):
+    """Leave out rows that an area before has shown with the same outcome, and areas of which nothing is left.
+
+    Several parts ask the same service: the cluster's API, say, before the ingress and before Flyte are judged.
+    """
+    shown = set()
+    left = []
+    for found in areas:
+        new = [row for row in found["checks"] if (row["id"], row["title"], row["status"]) not in shown]
+        shown |= {(row["id"], row["title"], row["status"]) for row in new}
+        if new:
+            left.append({**found, "checks": new, "counts": count(new), "repeated": len(found["checks"]) - len(new)})
+    return left
 
 
 def answers(part, variables):
@@ -149,7 +166,7 @@ def sentence(check):
 
 def is_fact(key, value):
     """Whether a key of a result is something the check found out, in a form that fits on a line."""
-    if key in NOT_FACTS or key.startswith(("_", "ansible_")):
+    if key in NOT_FACTS or key.startswith(("_", "ansible_")) or key.endswith("_num"):
         return False
     return isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ""
 

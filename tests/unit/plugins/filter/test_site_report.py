@@ -3,17 +3,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from ansible_collections.flyte.onprem.plugins.filter.site_report import site_report
 
+NUMBERS = itertools.count()
 
-def check(status: str) -> dict[str, str]:
-    return {"id": "S3-04", "title": "Bucket", "status": status, "observed": "", "expected": "", "fix": "Make it."}
+
+def check(status: str, title: str = "Bucket") -> dict[str, str]:
+    return {"id": "S3-04", "title": title, "status": status, "observed": "", "expected": "", "fix": "Make it."}
 
 
 def result(*statuses: str, **facts: object) -> dict[str, object]:
-    return {"checks": [check(status) for status in statuses], "changed": False, **facts}
+    """A result whose rows are like no others."""
+    rows = [check(status, f"Bucket {next(NUMBERS)}") for status in statuses]
+    return {"checks": rows, "changed": False, **facts}
 
 
 def report_of(**variables: object) -> dict:
@@ -99,5 +105,21 @@ def test_a_check_that_was_left_out_is_no_area() -> None:
 
 
 def test_every_failed_check_is_a_sentence_with_its_remedy() -> None:
-    report = report_of(__minio_report=result("passed", "failed", "warning"))
+    report = report_of(__minio_report={"checks": [check("passed"), check("failed"), check("warning")]})
     assert report["problems"] == ["[S3-04] Bucket. Seen: . What to do: Make it."]
+
+
+def test_what_two_parts_have_asked_is_said_once() -> None:
+    same = {"checks": [check("passed"), check("passed", "another")]}
+    more = {"checks": [check("passed"), check("passed", "a third")]}
+    report = report_of(__k3s_report=same, __minio_report=same, __flyte_report=more)
+    assert [(area["part"], len(area["checks"]), area["repeated"]) for area in report["areas"]] == [
+        ("k3s", 2, 0),
+        ("flyte", 1, 1),
+    ]
+    assert report["counts"]["passed"] == 3
+
+
+def test_the_same_question_with_another_answer_is_not_left_out() -> None:
+    report = report_of(__k3s_report={"checks": [check("passed")]}, __flyte_report={"checks": [check("failed")]})
+    assert report["counts"] == {"failed": 1, "warning": 0, "skipped": 0, "passed": 1}
