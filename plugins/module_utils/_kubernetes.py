@@ -90,8 +90,8 @@ class Api:
     def items(self, path: str, **query: str) -> list[Json]:
         return list(self.get(path, **query).get("items") or [])
 
-    def post(self, path: str, body: Json) -> Json:
-        return self._json("POST", path, body=body)
+    def post(self, path: str, body: Json, **query: str) -> Json:
+        return self._json("POST", path, query=query, body=body)
 
     def text(self, path: str, **query: str) -> str:
         return self._ask("GET", path, query=query).decode("utf-8", "replace")

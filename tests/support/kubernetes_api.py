@@ -28,7 +28,7 @@ REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 @dataclass
 class FakeApi:
-    """Objects by path. A list path answers a dict as it is; an int answers that HTTP status."""
+    """Objects by path, or by method and path. A list path answers a dict as it is; an int answers that HTTP status."""
 
     objects: dict[str, Any] = field(default_factory=dict)
     allows: Callable[[dict[str, str]], bool] = field(default=lambda attributes: True)
@@ -53,7 +53,7 @@ class FakeApi:
         self.asked.append(f"{method} {path}")
         if method == "POST" and path == REVIEWS:
             return 201, {"status": {"allowed": self.allows(body["spec"]["resourceAttributes"])}}
-        found = self.objects.get(path, 404)
+        found = self.objects.get(f"{method} {path}", self.objects.get(path, 404))
         if isinstance(found, int):
             return found, {"kind": "Status", "message": f"status {found} for {path}", "code": found}
         if isinstance(found, tuple):

@@ -149,9 +149,18 @@ def test_each_fault_fails_its_own_check_and_nothing_else(
 def test_a_webhook_that_trusts_another_ca_is_told(api: FakeApi, authority: Authority, tmp_path: Path) -> None:
     other = encoded(Authority(tmp_path / "other").certificate)
     api.objects[WEBHOOKS] = items(webhook("flyte", "flyte-webhook", other))
+    api.objects[f"POST {PODS}"] = 500
     report = look(api, tmp_path)
     assert ids(report, FAILED) == ["TLS-02"]
     assert "another CA" in report.message()
+
+
+def test_a_secret_that_flyte_left_behind_at_a_restart_is_no_fault(api: FakeApi, tmp_path: Path) -> None:
+    other = encoded(Authority(tmp_path / "other").certificate)
+    api.objects[WEBHOOKS] = items(webhook("flyte", "flyte-webhook", other))
+    report = look(api, tmp_path)
+    assert ids(report, FAILED) == []
+    assert f"POST {PODS}" in api.asked
 
 
 @pytest.mark.parametrize(("days", "status"), [(-1, "failed"), (3, "warning")])
