@@ -551,8 +551,8 @@ def _webhook_certificate(api: _kubernetes.Api, hooks: t.Sequence[Json], flyte: I
             raise Warned(f"{name}: {exc.observed}") from exc
         except (Failed, ValueError) as exc:
             raise Failed(f"{name}: {exc}") from exc
-        # Flyte 1 makes itself a new certificate at each start and leaves the Secret of the first one alone, so that only a
-        # trial tells whether another CA is a fault.
+        # Flyte 1 makes itself a new certificate at each start and leaves the Secret of the first one alone, so that
+        # only a trial tells whether another CA is a fault.
         same = base64.b64decode(hook["ca"]).strip() == base64.b64decode(data.get("ca.crt", "")).strip()
         if not same and not _admits_pods_with_secrets(api, flyte.namespace):
             raise Failed(f"configuration {hook['configuration']} trusts another CA than that of {name}")
