@@ -4,7 +4,7 @@
 """The doors of a site, for tests: kubectl, SQL, HTTPS, gRPC and S3, as a user comes in.
 
 Runs against a Molecule scenario, and as well against a live site:
-``pytest --hosts='ansible://k3s_servers' --ansible-inventory=INVENTORY tests/integration/testinfra``.
+``pytest --ansible-inventory=INVENTORY tests/integration/testinfra``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ import boto3
 import grpc
 import pytest
 from testinfra.host import Host
-
-testinfra_hosts = ["ansible://k3s_servers"]
 
 
 @dataclass(frozen=True)
@@ -55,20 +53,34 @@ class Site:
         return {path.name: path.read_text().strip() for path in (self.directory / "secrets").iterdir()}
 
 
+def from_inventory(host: Host, *expressions: str) -> list[str]:
+    """Work out expressions over the host's variables as Ansible does."""
+    text = "|".join(f"{{{{ {expression} }}}}" for expression in expressions)
+    return str(host.ansible("debug", f'msg="{text}"')["msg"]).split("|")
+
+
 @pytest.fixture(scope="module")
 def site(host: Host) -> Site:
     """The site under test, read from its inventory."""
-    inventory = host.ansible.get_variables()
-    domain = inventory["site_domain"]
+    domain, s3_domain, database_domain, directory, https_port, http_port, s3_port = from_inventory(
+        host,
+        "site_domain",
+        "site_s3_domain | default('s3.' ~ site_domain)",
+        "site_database_domain | default('postgresql.' ~ site_domain)",
+        "site_directory | default(inventory_dir ~ '/' ~ site_name | default('site'))",
+        "site_https_port | default(443)",
+        "site_http_port | default(80)",
+        "site_s3_port | default(9000)",
+    )
     return Site(
         domain=domain,
-        s3_domain=inventory.get("site_s3_domain", f"s3.{domain}"),
-        database_domain=inventory.get("site_database_domain", f"postgresql.{domain}"),
+        s3_domain=s3_domain,
+        database_domain=database_domain,
         address=host.check_output("ip -4 route get 192.0.2.1 | sed -n 's/.* src \\([0-9.]*\\).*/\\1/p'"),
-        directory=Path(inventory["site_directory"]),
-        https_port=int(inventory.get("site_https_port", 443)),
-        http_port=int(inventory.get("site_http_port", 80)),
-        s3_port=int(inventory.get("site_s3_port", 9000)),
+        directory=Path(directory),
+        https_port=int(https_port),
+        http_port=int(http_port),
+        s3_port=int(s3_port),
     )
 
 
