@@ -30,10 +30,19 @@ ANSIBLE, SCRIPT = "flyte-onprem-bench-ansible", "flyte-onprem-bench-script"
 ADDRESS = "ip -4 route get 192.0.2.1 | sed -n 's/.* src \\([0-9.]*\\).*/\\1/p'"
 # What Ansible places that is not from a package and not made by the services themselves.
 PLACED = (
-    "etc/rancher", "etc/systemd/system", "etc/postgresql", "etc/default/minio", "etc/minio", "etc/flyte-onprem-ca.crt",
-    "etc/flyte-guard-k3s.nft", "etc/flyte-guard-postgresql.nft", "usr/local/bin/k3s-killall.sh", "usr/local/bin/k3s-uninstall.sh",
-    "var/lib/rancher/k3s/agent/etc/kubelet.conf.d", "var/lib/rancher/k3s/server/manifests/coredns-custom.yaml",
-)  # fmt: skip
+    "etc/rancher",
+    "etc/systemd/system",
+    "etc/postgresql",
+    "etc/default/minio",
+    "etc/minio",
+    "etc/flyte-onprem-ca.crt",
+    "etc/flyte-guard-k3s.nft",
+    "etc/flyte-guard-postgresql.nft",
+    "usr/local/bin/k3s-killall.sh",
+    "usr/local/bin/k3s-uninstall.sh",
+    "var/lib/rancher/k3s/agent/etc/kubelet.conf.d",
+    "var/lib/rancher/k3s/server/manifests/coredns-custom.yaml",
+)
 
 
 def say(text: str) -> None:
@@ -98,9 +107,20 @@ def collect(folder: Path) -> tuple[list[str], str]:
     (folder / "objects.yaml").write_text(objects)
     helm = str(next((folder / "site/bin").glob("helm*")))
     values = subprocess.run(
-        [helm, "get", "values", RELEASE, "--namespace=flyte", "--kubeconfig", str(folder / "site/kubeconfig"), "-oyaml"],
-        check=True, stdout=subprocess.PIPE, text=True,
-    ).stdout  # fmt: skip
+        [
+            helm,
+            "get",
+            "values",
+            RELEASE,
+            "--namespace=flyte",
+            "--kubeconfig",
+            str(folder / "site/kubeconfig"),
+            "-oyaml",
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
     (folder / "values.yaml").write_text(values)
     script = host(SCRIPT, "dpkg-query -f '${Package}\\n' -W | sort")
     ansible = host(ANSIBLE, "dpkg-query -f '${Package}\\n' -W | sort")
@@ -159,9 +179,21 @@ def run_script(folder: Path, bundle: str, packages: list[str], helm: str) -> flo
     kubeconfig.chmod(0o600)
     host(SCRIPT, "k3s kubectl apply -f - >/dev/null", input=(folder / "objects.yaml").read_text())
     subprocess.run(
-        [helm, "install", RELEASE, str(chart), "--namespace", "flyte", "--kubeconfig", str(kubeconfig),
-         "-f", str(folder / "values.yaml")], check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            helm,
+            "install",
+            RELEASE,
+            str(chart),
+            "--namespace",
+            "flyte",
+            "--kubeconfig",
+            str(kubeconfig),
+            "-f",
+            str(folder / "values.yaml"),
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     host(
         SCRIPT,
         "k3s kubectl rollout status deployment -n flyte --timeout=180s >/dev/null; "
