@@ -139,11 +139,10 @@ def watch_arguments(box: Box, stop: threading.Event) -> None:
                 box.leaks.add(arguments.replace(b"\0", b" ").decode(errors="replace")[:300])
 
 
-@pytest.fixture(scope="session")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    """A fresh host with an inventory whose secrets are canaries."""
-    folder = tmp_path_factory.mktemp("interrupted")
-    box = Box(name="flyte-onprem-interrupted", folder=folder)
+@contextlib.contextmanager
+def fresh_box(name: str, folder: Path, **more: Any) -> Iterator[Box]:
+    """A fresh host with an inventory whose secrets are canaries, watched as long as it lives."""
+    box = Box(name=name, folder=folder)
     subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)
     subprocess.run([*BED, "host-up", box.name], check=True)
     groups = {group: {"hosts": {"box": None}} for group in ("k3s_servers", "postgresql", "minio")}
@@ -153,6 +152,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         "site_bundle": os.environ["FLYTE_ONPREM_BUNDLE"],
         "k3s_kubelet_config": {"failCgroupV1": False},
         **CANARIES,
+        **more,
     }
     host = {"ansible_connection": "containers.podman.podman", "ansible_host": box.name}
     inventory = folder / "hosts.yml"
@@ -165,3 +165,10 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     stop.set()
     watcher.join()
     subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """The host that lives through bad input, interruptions and closed gates."""
+    with fresh_box("flyte-onprem-interrupted", tmp_path_factory.mktemp("interrupted")) as made:
+        yield made
