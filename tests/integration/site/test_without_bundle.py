@@ -40,6 +40,8 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         assert mirror.stdout is not None
         address = mirror.stdout.readline().strip()
         chart = "https://flyteorg.github.io/flyte/flyte-binary-v1.16.8.tgz.sha256sum"
+        release = "RELEASE.2025-09-07T16-13-09Z"
+        minio = f"https://github.com/minio/minio/releases/download/{release}/minio.linux-amd64.{release}.sha256sum"
         helm = "https://get.helm.sh/helm-v4.2.3-linux-amd64.tar.gz.sha256sum"
         more = {
             "site_bundle": "",
@@ -47,7 +49,7 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
             # What stands in here has other checksums than the published files, so they are asked of the mirror too.
             "flyte_chart_checksum": f"sha256:{chart}",
             "flyte_helm_checksum": f"sha256:{helm}",
-            "minio_checksum": "",
+            "minio_checksum": f"sha256:{minio}",
             "k3s_airgap_images": True,
             "k3s_registries": {
                 "mirrors": {"cr.flyte.org": {"endpoint": [address]}, "docker.io": {"endpoint": [address]}}
