@@ -15,16 +15,16 @@ venv: ## Make .venv, or bring it up to date (10 to 60 s the first time)
 lock: ## Write tests/requirements.txt anew from pyproject.toml
 	@tests/venv.sh --lock
 
-check: venv ## Lint, types, unit and contract tests, documents up to date (about 2 min)
+check: venv ## Lint, types, unit and contract tests, documents up to date (about 3 min)
 	@python3 tests/run.py check
 
-unit: venv ## Unit and contract tests only (about 20 s)
+unit: venv ## Unit and contract tests only (about 60 s)
 	@$(PYTHON_BIN)/pytest tests/unit
 
 build: venv ## Build the tarball, install it elsewhere and run from it (about 30 s)
 	@$(PYTHON_BIN)/pytest tests/integration/collection/test_build.py
 
-matrix: venv ## Try the collection on every ansible-core that it admits (about 3 min)
+matrix: venv ## Try the collection on every ansible-core that it admits (about 4 min)
 	@$(PYTHON_BIN)/pytest tests/integration/collection/test_ansible_core.py
 
 test: ## All tests, one scenario for each behaviour; what CI runs
