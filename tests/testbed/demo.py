@@ -35,15 +35,16 @@ HTTPS_PORT, HTTP_PORT, S3_PORT = 8443, 8080, 9000
 # One place of each kind that an installation without a bundle downloads from.
 OFFICIAL = ("github.com", "get.helm.sh", "flyteorg.github.io", "cr.flyte.org", "registry-1.docker.io")
 PROBE_SECONDS = 3.0
-# What a play is called in the playbooks, what to tell of it, and its usual duration on two cores.
+# A word of each play's name in the playbooks, and its usual duration on two cores.
 USUAL = {
-    "preflight": "10 s",
-    "certificates": "10 s",
-    "cluster": "90 s",
-    "backends": "90 s",
-    "ingress": "40 s",
+    "refuse": "15 s",
+    "kubernetes": "60 s",
+    "certificates": "15 s",
+    "postgresql": "60 s",
+    "minio": "30 s",
+    "ingress": "30 s",
     "flyte": "90 s",
-    "verify": "20 s",
+    "ask": "20 s",
 }
 
 
