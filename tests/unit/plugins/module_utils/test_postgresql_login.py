@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -36,7 +37,8 @@ def failure_of(*replies: bytes) -> LoginFailed:
             for reply in replies:
                 connection.recv(4096)
                 connection.sendall(reply)
-            connection.recv(4096)  # a message left unread would turn the end into a reset
+            with contextlib.suppress(ConnectionResetError):
+                connection.recv(4096)  # a message left unread would turn the end into a reset
 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
