@@ -25,7 +25,7 @@ from support.servers import Minio, black_hole, free_port
 
 from ansible_collections.flyte.onprem.plugins.modules.flyte_check import main
 
-BUCKET = "flyte-data"
+BUCKET = "flyte-uploads"
 SIGN = "POST /api/v1/dataproxy/artifact_urn"
 
 

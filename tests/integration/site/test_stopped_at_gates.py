@@ -13,23 +13,20 @@ import http.client
 import http.server
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
+from testbed import postgresql
 
-from .conftest import CANARIES, ROOT, Box
+from .conftest import CANARIES, Box
 
-sys.path.insert(0, str(ROOT / "tests/testbed"))
-import postgresql
-
-RIGHTS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"]
+# Each right and the check that finds it missing.
+RIGHTS = {"s3:ListBucket": "S3-11", "s3:PutObject": "S3-12", "s3:GetObject": "S3-13", "s3:DeleteObject": "S3-14"}
 BUCKETS = ["flyte-metadata", "flyte-data"]
 
 
@@ -73,23 +70,30 @@ def admin(box: Box) -> MinioAdmin:
     return MinioAdmin(endpoint=f"{address(box)}:9000", credentials=credentials, secure=True, http_client=pool)
 
 
-def test_a_missing_bucket_stops_it(box: Box) -> None:
-    assert_stopped(box, store(box, data_bucket="not-there"), ["S3-04", "not-there"])
+def user_with(admin: MinioAdmin, key: str, actions: list[str], buckets: list[str]) -> dict[str, Any]:
+    """Make a user with these rights on these buckets; the variables that make it Flyte's."""
+    secret = "SomeOtherUser0123456789abcdef"
+    resources = [arn for bucket in buckets for arn in (f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*")]
+    statement = {"Effect": "Allow", "Action": actions, "Resource": resources}
+    admin.policy_add(key, policy={"Version": "2012-10-17", "Statement": [statement]})
+    admin.user_add(key, secret)
+    admin.attach_policy([key], user=key)
+    return {"access_key": key, "secret_key": secret}
+
+
+# The user may list the bucket: one that may not is told "denied" for a bucket that is missing, too.
+def test_a_missing_bucket_stops_it(box: Box, admin: MinioAdmin) -> None:
+    user = user_with(admin, "lacksbucket", [*RIGHTS, "s3:AbortMultipartUpload"], [BUCKETS[0], "not-there"])
+    variables = store(box, access_key=user["access_key"], data_bucket="not-there")
+    assert_stopped(box, variables | {"site_object_store_secret_key": user["secret_key"]}, ["S3-04", "not-there"])
 
 
 @pytest.mark.parametrize("missing", RIGHTS)
 def test_a_missing_right_stops_it(box: Box, admin: MinioAdmin, missing: str) -> None:
-    statement = {
-        "Effect": "Allow",
-        "Action": [right for right in RIGHTS if right != missing],
-        "Resource": [arn for bucket in BUCKETS for arn in (f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*")],
-    }
-    key, secret = f"lacks{missing[3:]}", "LacksOneRight0123456789abcdef"
-    admin.policy_add(key, policy={"Version": "2012-10-17", "Statement": [statement]})
-    admin.user_add(key, secret)
-    admin.attach_policy([key], user=key)
-    variables = store(box, access_key=key) | {"site_object_store_secret_key": secret}
-    assert_stopped(box, variables, ["S3-05", missing])
+    others = [right for right in [*RIGHTS, "s3:AbortMultipartUpload"] if right != missing]
+    user = user_with(admin, f"lacks{missing[3:]}", others, BUCKETS)
+    variables = store(box, access_key=user["access_key"]) | {"site_object_store_secret_key": user["secret_key"]}
+    assert_stopped(box, variables, [RIGHTS[missing], missing])
 
 
 def an_hour_later(date: str) -> str:
@@ -141,7 +145,7 @@ def test_a_database_that_does_not_answer_stops_it(box: Box) -> None:
 
 
 def test_a_database_that_is_too_old_stops_it(box: Box) -> None:
-    files = Path(postgresql.fetch(11))
+    files = postgresql.programs(11)
     box.shell("rm -rf /opt/old && mkdir -p /opt/old")
     packed = subprocess.run(["tar", "-C", files, "-cf", "-", "."], check=True, capture_output=True).stdout
     subprocess.run(["podman", "exec", "-i", box.name, "tar", "-C", "/opt/old", "-xf", "-"], input=packed, check=True)
