@@ -23,6 +23,9 @@ rm -f /etc/ssh/ssh_host_*
 # They would hold apt's lock at a moment no test can foresee, or work on the machine's disks.
 systemctl mask apt-daily.timer apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer
 
+# Every host sees the machine's one console: the second to open it would start with a failed unit.
+systemctl mask getty@tty1.service console-getty.service
+
 # Each host makes its own at its first boot.
 : >/etc/machine-id
 rm -f /var/lib/dbus/machine-id /etc/hostname
