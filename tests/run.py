@@ -61,7 +61,7 @@ STAGES = (
     Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "2 min", TEST),
     Stage("molecule default", "tests/scenario.sh molecule test -s default", "12 min", TEST),
     Stage("bad input", "tests/scenario.sh pytest tests/integration/site/test_bad_input.py", "3 min", TEST),
-    Stage("interrupted site", "tests/scenario.sh pytest tests/integration/site/test_[is]*.py", "15 min", TEST),
+    Stage("interrupted site", "tests/scenario.sh pytest tests/integration/site/test_[is]*.py", "11 min", TEST),
     Stage("without bundle", "tests/scenario.sh pytest tests/integration/site/test_without_bundle.py", "12 min", ALL),
 )
 
