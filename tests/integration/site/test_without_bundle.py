@@ -20,7 +20,7 @@ GATEWAY = ["podman", "network", "inspect", "flyte-onprem", "--format", "{{(index
 LEFTOVERS = r"""
 ls -d /etc/rancher /etc/systemd/system/k3s* /etc/systemd/system/minio* /etc/systemd/system/flyte-* /etc/minio \
     /etc/default/minio /etc/flyte-* /usr/local/bin/* /var/lib/kubelet/* /run/k3s /var/lib/cni 2>/dev/null
-ps -e -o args= | grep -E '[k]3s|[m]inio|[c]ontainerd|[p]ostgres'
+ps -e -o comm= | grep -E '^(k3s|kube|minio|containerd|postgres)'
 nft list tables | grep -i flyte
 iptables-save 2>/dev/null | grep -E 'KUBE-|CNI-'
 ip -brief link | grep -E 'cni0|veth.*cni|flannel'
