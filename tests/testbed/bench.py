@@ -62,7 +62,7 @@ def copy(source: str, target: str, paths: list[str], name: str) -> None:
         subprocess.run(["podman", "exec", "-i", name, "tar", "-C", target, "-xf", "-"], stdin=packed.stdout, check=True)
 
 
-def play(folder: Path, bundle: str) -> tuple[float, dict[str, Any]]:
+def play(folder: Path) -> tuple[float, dict[str, Any]]:
     """Run the site playbook; its seconds and what was counted."""
     counted = folder / "counted.json"
     environment = dict(
@@ -213,9 +213,9 @@ def main() -> int:
             subprocess.run([*BED, "host-up", ANSIBLE], check=True, stdout=subprocess.DEVNULL)
             write_inventory(folder, bundle)
             say("first run (usually 5 min)")
-            first, first_counted = play(folder, bundle)
+            first, first_counted = play(folder)
             say("second run (usually 1 min)")
-            second, second_counted = play(folder, bundle)
+            second, second_counted = play(folder)
             subprocess.run([*BED, "host-up", SCRIPT], check=True, stdout=subprocess.DEVNULL)
             packages, helm = collect(folder)
             say("the plain script (usually 3 min)")
