@@ -57,6 +57,7 @@ STAGES = (
     Stage("ansible-core", f"{BIN}pytest tests/integration/collection/test_ansible_core.py", "4 min", TEST),
     Stage("tools", f"{BIN}python tests/testbed/bed.py tools", "1 s, 60 s on a new machine", TEST, needed=True),
     Stage("bundle", f"{BIN}python tests/testbed/bed.py bundle", "1 s, 20 min the first time", TEST, needed=True),
+    Stage("flyte chart", f"{BIN}pytest tests/unit/testbed/test_flyte_chart.py", "10 s", TEST),  # with the bundle's Helm
     Stage("host image", f"{BIN}python tests/testbed/bed.py host-image", "1 s, 3 min the first time", TEST, needed=True),
     Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "2 min", TEST),
     Stage("molecule default", "tests/scenario.sh molecule test -s default", "12 min", TEST),

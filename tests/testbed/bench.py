@@ -20,14 +20,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from builder import hosts, inventory
 
 ROOT = Path(__file__).resolve().parents[2]
 BED = [sys.executable, str(ROOT / "tests/testbed/bed.py")]
 BIN = Path(sys.executable).parent
 RELEASE = "flyte-binary"
 ANSIBLE, SCRIPT = "flyte-onprem-bench-ansible", "flyte-onprem-bench-script"
-ADDRESS = "ip -4 route get 192.0.2.1 | sed -n 's/.* src \\([0-9.]*\\).*/\\1/p'"
 # What Ansible places that is not from a package and not made by the services themselves.
 PLACED = (
     "etc/rancher",
@@ -79,17 +80,6 @@ def play(folder: Path) -> tuple[float, dict[str, Any]]:
     return time.monotonic() - started, json.loads(counted.read_text())
 
 
-def write_inventory(folder: Path, bundle: str) -> None:
-    """The inventory of a user with one host."""
-    groups = {group: {"hosts": {"bench": None}} for group in ("k3s_servers", "postgresql", "minio")}
-    variables = {"site_domain": "flyte.test", "site_directory": str(folder / "site"), "site_bundle": bundle}
-    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        variables["k3s_kubelet_config"] = {"failCgroupV1": False}
-    connection = {"ansible_connection": "containers.podman.podman", "ansible_host": ANSIBLE}
-    inventory = {"all": {"hosts": {"bench": connection}, "children": groups, "vars": variables}}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-
-
 def collect(folder: Path) -> tuple[list[str], str]:
     """Take what the script needs from the host that Ansible made: files, packages, objects, values."""
     present = host(ANSIBLE, f"cd /; for path in {' '.join(PLACED)}; do [ ! -e $path ] || echo $path; done").split()
@@ -137,7 +127,7 @@ def run_script(folder: Path, bundle: str, packages: list[str], helm: str) -> flo
     root_password = (folder / "site/secrets/minio_root_password").read_text().strip()
     secret = (folder / "site/secrets/object_store_secret_key").read_text().strip()
     root_user = host(ANSIBLE, '. /etc/default/minio; printf %s "$MINIO_ROOT_USER"')
-    old = host(ANSIBLE, ADDRESS).strip()
+    old, address = hosts.address(ANSIBLE), hosts.address(SCRIPT)
     subprocess.run(["podman", "stop", "--time", "30", ANSIBLE], check=True, stdout=subprocess.DEVNULL)
     started = time.monotonic()
     host(SCRIPT, "mkdir -p /var/lib/rancher/k3s/agent/images /usr/local/bin")
@@ -152,7 +142,6 @@ def run_script(folder: Path, bundle: str, packages: list[str], helm: str) -> flo
     )
     with (folder / "placed.tar").open("rb") as packed:
         subprocess.run(["podman", "exec", "-i", SCRIPT, "tar", "-C", "/", "-xf", "-"], stdin=packed, check=True)
-    address = host(SCRIPT, ADDRESS).strip()
     host(
         SCRIPT,
         f"grep -rlF {old} /etc /var/lib/rancher/k3s/server/manifests | xargs -r sed -i 's/{old}/{address}/g'; "
@@ -211,7 +200,8 @@ def main() -> int:
             subprocess.run([*BED, "host-down", name], check=True, stdout=subprocess.DEVNULL)
         try:
             subprocess.run([*BED, "host-up", ANSIBLE], check=True, stdout=subprocess.DEVNULL)
-            write_inventory(folder, bundle)
+            variables = {"site_domain": "flyte.test", "site_directory": str(folder / "site"), "site_bundle": bundle}
+            inventory.write_one_host(folder / "hosts.yml", "bench", ANSIBLE, variables)
             say("first run (usually 5 min)")
             first, first_counted = play(folder)
             say("second run (usually 1 min)")

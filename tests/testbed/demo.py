@@ -21,10 +21,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from builder import inventory
 from builder.console import BedError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +70,7 @@ def choose_source() -> str:
 def write_inventory(bundle: str) -> None:
     """Write what a user would write: one host, a domain, the ports that are free on this machine."""
     DEMO.mkdir(mode=0o700, exist_ok=True)
-    site = {
+    variables = {
         "site_domain": DOMAIN,
         "site_directory": str(DEMO),
         "site_https_port": HTTPS_PORT,
@@ -79,19 +78,7 @@ def write_inventory(bundle: str) -> None:
         "site_s3_port": S3_PORT,
         "site_bundle": bundle,
     }
-    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        site["k3s_kubelet_config"] = {"failCgroupV1": False}
-    inventory = {
-        "all": {
-            "hosts": {"demo": {"ansible_connection": "containers.podman.podman", "ansible_host": HOST}},
-            "children": {group: {"hosts": {"demo": None}} for group in ("k3s_servers", "postgresql", "minio")},
-            "vars": site,
-        }
-    }
-    text = "---\n# Written by make demo.\n" + yaml.safe_dump(inventory, sort_keys=False)
-    path = DEMO / "inventory.yml"
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    inventory.write_one_host(DEMO / "inventory.yml", "demo", HOST, variables)
 
 
 def play(playbook: str, *arguments: str) -> dict[str, int]:

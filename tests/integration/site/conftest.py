@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from testbed.builder import hosts, inventory
 
 ROOT = Path(__file__).resolve().parents[3]
 BED = [sys.executable, str(ROOT / "tests/testbed/bed.py")]
@@ -40,6 +40,11 @@ class Box:
     folder: Path
     output: str = ""
     leaks: set[str] = field(default_factory=set)
+
+    @property
+    def address(self) -> str:
+        """The host's own address, as it is reached from this machine."""
+        return hosts.address(self.name)
 
     @property
     def site_directory(self) -> Path:
@@ -145,19 +150,14 @@ def fresh_box(name: str, folder: Path, **more: Any) -> Iterator[Box]:
     box = Box(name=name, folder=folder)
     subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)
     subprocess.run([*BED, "host-up", box.name], check=True)
-    groups = {group: {"hosts": {"box": None}} for group in ("k3s_servers", "postgresql", "minio")}
     variables = {
         "site_domain": "flyte.test",
         "site_directory": str(box.site_directory),
         "site_bundle": os.environ["FLYTE_ONPREM_BUNDLE"],
-        "k3s_kubelet_config": {"failCgroupV1": False},
         **CANARIES,
         **more,
     }
-    host = {"ansible_connection": "containers.podman.podman", "ansible_host": box.name}
-    inventory = folder / "hosts.yml"
-    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"box": host}, "children": groups, "vars": variables}}))
-    inventory.chmod(0o600)
+    inventory.write_one_host(folder / "hosts.yml", "box", box.name, variables)
     stop = threading.Event()
     watcher = threading.Thread(target=watch_arguments, args=(box, stop), daemon=True)
     watcher.start()

@@ -30,14 +30,10 @@ RIGHTS = {"s3:ListBucket": "S3-11", "s3:PutObject": "S3-12", "s3:GetObject": "S3
 BUCKETS = ["flyte-metadata", "flyte-data"]
 
 
-def address(box: Box) -> str:
-    return box.shell("ip -4 route get 192.0.2.1 | sed -n 's/.* src \\([0-9.]*\\).*/\\1/p'").strip()
-
-
 def store(box: Box, **changes: Any) -> dict[str, Any]:
     url = "https://s3.flyte.test:9000"
     connection = {
-        "endpoint": url, "public_endpoint": url, "address": address(box), "region": "us-east-1",
+        "endpoint": url, "public_endpoint": url, "address": box.address, "region": "us-east-1",
         "metadata_bucket": BUCKETS[0], "data_bucket": BUCKETS[1], "access_key": "flyte",
         "ca_file": str(box.site_directory / "ca.crt"),
     }  # fmt: skip
@@ -46,7 +42,7 @@ def store(box: Box, **changes: Any) -> dict[str, Any]:
 
 def database(box: Box, **changes: Any) -> dict[str, Any]:
     connection = {
-        "host": "postgresql.flyte.test", "address": address(box), "port": 5432, "database": "flyte", "user": "flyte",
+        "host": "postgresql.flyte.test", "address": box.address, "port": 5432, "database": "flyte", "user": "flyte",
         "sslmode": "verify-full", "ca_file": str(box.site_directory / "ca.crt"),
     }  # fmt: skip
     return {"site_database_connection": connection | changes}
@@ -67,7 +63,7 @@ def admin(box: Box) -> MinioAdmin:
     user = box.shell('. /etc/default/minio; printf %s "$MINIO_ROOT_USER"')
     pool = urllib3.PoolManager(cert_reqs="CERT_REQUIRED", ca_certs=str(box.site_directory / "ca.crt"))
     credentials = StaticProvider(user, CANARIES["site_minio_root_password"])
-    return MinioAdmin(endpoint=f"{address(box)}:9000", credentials=credentials, secure=True, http_client=pool)
+    return MinioAdmin(endpoint=f"{box.address}:9000", credentials=credentials, secure=True, http_client=pool)
 
 
 def user_with(admin: MinioAdmin, key: str, actions: list[str], buckets: list[str]) -> dict[str, Any]:
@@ -104,7 +100,7 @@ def an_hour_later(date: str) -> str:
 def slow_clock(box: Box) -> Iterator[str]:
     """A way to the store on which its clock seems to be an hour off."""
     context = ssl.create_default_context(cafile=str(box.site_directory / "ca.crt"))
-    target = address(box)
+    target = box.address
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         def forward(self) -> None:

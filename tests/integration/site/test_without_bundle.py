@@ -12,10 +12,10 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from testbed.builder import hosts
 
 from .conftest import BED, Box, fresh_box
 
-GATEWAY = ["podman", "network", "inspect", "flyte-onprem", "--format", "{{(index .Subnets 0).Gateway}}"]
 # What a site leaves behind nowhere: files, units, processes, tables of the firewall, links of the network.
 LEFTOVERS = r"""
 ls -d /etc/rancher /etc/systemd/system/k3s* /etc/systemd/system/minio* /etc/systemd/system/flyte-* /etc/minio \
@@ -32,10 +32,7 @@ true
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """A fresh host whose inventory names a mirror instead of a bundle."""
-    subprocess.run([*BED, "host-down", "flyte-onprem-mirrored"], check=True, capture_output=True)
-    subprocess.run([*BED, "host-up", "flyte-onprem-mirrored"], check=True)  # makes the network to listen on
-    gateway = subprocess.run(GATEWAY, check=True, capture_output=True, text=True).stdout.strip()
-    command = [*BED, "mirror", "--address", gateway]
+    command = [*BED, "mirror", "--address", hosts.gateway()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as mirror:
         assert mirror.stdout is not None
         address = mirror.stdout.readline().strip()

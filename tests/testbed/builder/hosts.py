@@ -117,14 +117,24 @@ def address(name: str) -> str:
     return str(addresses[0])
 
 
-def _free_address() -> str:
-    """The lowest address of the hosts' network that no host has."""
+def gateway() -> str:
+    """This machine's address on the hosts' network, where what serves the hosts may listen."""
+    return str(next(_network().hosts()))
+
+
+def _network() -> ipaddress.IPv4Network:
+    """The hosts' network, which is made where there is none."""
     if subprocess.run(["podman", "network", "exists", _NETWORK], check=False).returncode:
         run(["podman", "network", "create", "--disable-dns", _NETWORK])
     network = json.loads(run(["podman", "network", "inspect", _NETWORK]))[0]
+    return ipaddress.IPv4Network(network["subnets"][0]["subnet"])
+
+
+def _free_address() -> str:
+    """The lowest address of the hosts' network that no host has."""
     label = f'{{{{index .Labels "{_ADDRESS_LABEL}"}}}}'
     taken = run(["podman", "ps", "--all", f"--filter=label={_LABEL}", f"--format={label}"]).split()
-    hosts = ipaddress.ip_network(network["subnets"][0]["subnet"]).hosts()
+    hosts = _network().hosts()
     next(hosts)  # the gateway
     return next(str(candidate) for candidate in hosts if str(candidate) not in taken)
 

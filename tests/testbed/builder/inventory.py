@@ -1,0 +1,39 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The inventory that a user with one host of the bed would write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PARTS = ("k3s_servers", "postgresql", "minio")
+
+
+def write_one_host(path: Path, alias: str, container: str, variables: dict[str, Any]) -> None:
+    """Write an inventory of one host that does everything; a file that says the same already stays as it is.
+
+    ``alias`` is the host's name in the inventory, ``container`` that of the host of the bed behind it.
+    """
+    more = {} if has_cgroup_v2() else {"k3s_kubelet_config": {"failCgroupV1": False}}
+    inventory = {
+        "all": {
+            "hosts": {alias: {"ansible_connection": "containers.podman.podman", "ansible_host": container}},
+            "children": {group: {"hosts": {alias: None}} for group in PARTS},
+            "vars": more | variables,
+        }
+    }
+    text = "---\n" + yaml.safe_dump(inventory, sort_keys=False)
+    if path.exists() and path.read_text() == text:
+        return
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def has_cgroup_v2() -> bool:
+    """Whether this machine, and so its hosts, has what Kubernetes wants since 1.35 unless told otherwise."""
+    return Path("/sys/fs/cgroup/cgroup.controllers").exists()
