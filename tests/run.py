@@ -54,6 +54,7 @@ STAGES = (
     Stage("unit", f"{BIN}pytest tests/unit", "60 s", CHECK),
     Stage("build", f"{BIN}pytest tests/integration/collection/test_build.py", "30 s", TEST),
     Stage("report", f"{BIN}pytest tests/integration/collection/test_report.py", "20 s", TEST),
+    Stage("sanity", f"{BIN}pytest tests/integration/collection/test_sanity.py", "60 s", TEST),
     Stage("ansible-core", f"{BIN}pytest tests/integration/collection/test_ansible_core.py", "4 min", TEST),
     Stage("tools", f"{BIN}python tests/testbed/bed.py tools", "1 s, 60 s on a new machine", TEST, needed=True),
     Stage("bundle", f"{BIN}python tests/testbed/bed.py bundle", "1 s, 20 min the first time", TEST, needed=True),

@@ -432,7 +432,8 @@ def probe_cluster(report: Report, api: _kubernetes.Api | None, flyte: Installati
 
     def row(id: str, probe: t.Callable[[_kubernetes.Api], str], *needed: Check, **more: str) -> Check:
         def asking() -> str:
-            assert api is not None  # `after` passed
+            if api is None:  # `after` passed
+                raise AssertionError
             return str(_kubernetes.asked(lambda: probe(api)))
 
         return report.check(id, asking, after=[after, *needed], **context, **more)

@@ -192,14 +192,16 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
     """Add rows for the client's certificate, the way to the API, its certificate, and its answers."""
 
     def client_certificate() -> str:
-        assert api is not None  # `after` passed
+        if api is None:  # `after` passed
+            raise AssertionError
         pem = api.client_certificate
         if not pem:
             raise Skipped("the user of this context has no certificate")
         return certificate_verdict(pem, now=datetime.datetime.now(datetime.timezone.utc))
 
     def verified() -> str:
-        assert api is not None
+        if api is None:
+            raise AssertionError
         if not api.verifies:
             raise Warned("insecure-skip-tls-verify is set")
         return "by the kubeconfig's CA"
@@ -221,7 +223,8 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
         )
 
     def who() -> str:
-        assert api is not None
+        if api is None:
+            raise AssertionError
         try:
             api.get("/version")
         except ApiError as exc:
@@ -234,7 +237,8 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
         return "known to the API server"
 
     def ready() -> str:
-        assert api is not None
+        if api is None:
+            raise AssertionError
         try:
             api.text("/readyz")
         except ApiError as exc:
@@ -374,7 +378,8 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
 
     def row(id: str, probe: t.Callable[[Api], str], *needed: Check, **context: str) -> Check:
         def asking() -> str:
-            assert api is not None  # `after` passed
+            if api is None:  # `after` passed
+                raise AssertionError
             return str(asked(lambda: probe(api)))
 
         return report.check(id, asking, after=[after, *needed], **context)

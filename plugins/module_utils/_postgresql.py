@@ -170,7 +170,8 @@ def probe_database(report: Report, target: login.Target, needs: Needs, *, today:
     with contextlib.ExitStack() as stack:
 
         def session() -> str:
-            assert found is not None  # `ready` passed
+            if found is None:  # `ready` passed
+                raise AssertionError
             connections.append(stack.enter_context(_session(target, found)))
             facts.append(read_facts(connections[0], needs, timeout=target.timeout))
             return f"psycopg2 with libpq {_libpq_version()}"
@@ -186,7 +187,8 @@ def probe_database(report: Report, target: login.Target, needs: Needs, *, today:
         primary = next((row for row in report.rows if row.id == "DB-25"), opened)
 
         def notification() -> str:
-            assert found is not None
+            if found is None:
+                raise AssertionError
             try:
                 other = stack.enter_context(_session(target, found))
             except Failed as exc:
@@ -258,7 +260,8 @@ def _password(password: str) -> str:
 
 
 def _method(found: login.Login | None) -> str:
-    assert found is not None  # the login passed
+    if found is None:  # the login passed
+        raise AssertionError
     if found.method == "trust":
         raise Warned("the server did not ask for the password: anyone who reaches it may log in as this user")
     if found.method != "scram-sha-256":
@@ -271,7 +274,8 @@ def rows_of_facts(report: Report, facts: Facts | None, needs: Needs, *, today: d
 
     def row(id: str, judge: t.Callable[[Facts], str], *needed: Check) -> Check:
         def probe() -> str:
-            assert facts is not None  # `after` passed
+            if facts is None:  # `after` passed
+                raise AssertionError
             return judge(facts)
 
         schema = (facts.schema if facts else None) or "public"

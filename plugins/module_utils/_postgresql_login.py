@@ -203,7 +203,8 @@ class _Attempt:
         return max(0.001, self.deadline - time.monotonic())
 
     def _send(self, data: bytes) -> None:
-        assert self.socket is not None
+        if self.socket is None:
+            raise AssertionError
         try:
             self.socket.settimeout(self._remaining())
             self.socket.sendall(data)
@@ -211,7 +212,8 @@ class _Attempt:
             self._silent(exc)
 
     def _receive(self, length: int) -> bytes:
-        assert self.socket is not None
+        if self.socket is None:
+            raise AssertionError
         data = b""
         while len(data) < length:
             try:
@@ -255,7 +257,8 @@ class _Attempt:
         return tls
 
     def _handshake(self) -> ssl.SSLSocket:
-        assert self.socket is not None
+        if self.socket is None:
+            raise AssertionError
         try:
             self.socket.settimeout(self._remaining())
             return _tls_context(self.target).wrap_socket(self.socket, server_hostname=self.target.host)
@@ -357,7 +360,8 @@ class _Attempt:
 
     def _leave(self) -> None:
         """Terminate and wait for the end, so that the connection is free again for the session that follows."""
-        assert self.socket is not None
+        if self.socket is None:
+            raise AssertionError
         try:
             self.socket.settimeout(self._remaining())
             self.socket.sendall(b"X" + struct.pack("!i", 4))

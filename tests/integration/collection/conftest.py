@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
+BINARIES = Path(sys.executable).parent
 # The `ansible` package brings the collections that this one depends on.
 DEPENDENCIES = Path(sysconfig.get_path("purelib"))
 PLAYBOOKS = ["site", "preflight", "cluster", "backends", "ingress", "flyte", "verify", "uninstall"]
@@ -67,3 +70,20 @@ all:
 """
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from what git knows, so that a file forgotten in a commit is missing here too."""
+    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("output")
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listing.split("\0")):
+        origin, target = ROOT / name, source / name
+        if origin.is_symlink() or not origin.is_file():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(origin.read_bytes())
+    run = run_ansible(BINARIES, output, output)
+    run("ansible-galaxy", "collection", "build", str(source), "--output-path", str(output))
+    version = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
+    return output / f"flyte-onprem-{version}.tar.gz"

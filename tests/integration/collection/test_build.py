@@ -5,38 +5,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
-import yaml
 
-from .conftest import PLAYBOOKS, ROOT, Run, run_ansible
+from .conftest import BINARIES, PLAYBOOKS, ROOT, Run, run_ansible
 
-BINARIES = Path(sys.executable).parent
 CONTENTS = {
     "CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "changelogs", "docs", "inventories", "meta",
     "playbooks", "plugins", "requirements.txt", "requirements.yml", "roles",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from what git knows, so that a file forgotten in a commit is missing here too."""
-    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("output")
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, listing.split("\0")):
-        origin, target = ROOT / name, source / name
-        if origin.is_symlink() or not origin.is_file():
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(origin.read_bytes())
-    run = run_ansible(BINARIES, output, output)
-    run("ansible-galaxy", "collection", "build", str(source), "--output-path", str(output))
-    version = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
-    return output / f"flyte-onprem-{version}.tar.gz"
 
 
 @pytest.fixture(scope="module")
