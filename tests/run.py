@@ -43,6 +43,8 @@ class Stage:
 CHECK = ("check", "test", "test-all")
 TEST = ("test", "test-all")
 ALL = ("test-all",)
+# On one host, in this order.
+LIFE = " ".join(f"tests/integration/site/test_{part}.py" for part in ("interrupted", "stopped_at_gates", "uninstalled"))
 
 STAGES = (
     Stage("venv", "tests/venv.sh", "1 s, 30 s the first time", CHECK, needed=True),
@@ -63,8 +65,10 @@ STAGES = (
     Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "2 min", TEST),
     Stage("molecule default", "tests/scenario.sh molecule test -s default", "12 min", TEST),
     Stage("bad input", "tests/scenario.sh pytest tests/integration/site/test_bad_input.py", "3 min", TEST),
-    Stage("interrupted site", "tests/scenario.sh pytest tests/integration/site/test_[is]*.py", "11 min", TEST),
-    Stage("without bundle", "tests/scenario.sh pytest tests/integration/site/test_without_bundle.py", "12 min", ALL),
+    Stage("life of a site", f"tests/scenario.sh pytest {LIFE}", "17 min", TEST),
+    Stage(
+        "external services", "tests/scenario.sh pytest tests/integration/site/test_external_services.py", "6 min", ALL
+    ),
 )
 
 

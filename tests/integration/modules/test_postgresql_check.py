@@ -61,14 +61,7 @@ class Server:
 
     def present(self, leaf: Leaf) -> None:
         """Let the server show this certificate from its next connection on."""
-        for source, name in ((leaf.certificate, "server.crt"), (leaf.key, "server.key")):
-            # In place of the old file: PostgreSQL wants the key's owner and mode right at each moment.
-            temporary = self.cluster.data / f"{name}.new"
-            shutil.copy(source, temporary)
-            temporary.chmod(0o600)
-            self.cluster.own(temporary)
-            temporary.rename(self.cluster.data / name)
-        self.cluster.reload()
+        self.cluster.present(leaf.certificate, leaf.key)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ def watch_arguments(box: Box, stop: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def fresh_box(name: str, folder: Path, **more: Any) -> Iterator[Box]:
+def fresh_box(name: str, folder: Path, parts: Sequence[str] = inventory.PARTS, **more: Any) -> Iterator[Box]:
     """A fresh host with an inventory whose secrets are canaries, watched as long as it lives."""
     box = Box(name=name, folder=folder)
     subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)
@@ -157,7 +157,7 @@ def fresh_box(name: str, folder: Path, **more: Any) -> Iterator[Box]:
         **CANARIES,
         **more,
     }
-    inventory.write_one_host(folder / "hosts.yml", "box", box.name, variables)
+    inventory.write_one_host(folder / "hosts.yml", "box", box.name, variables, parts=parts)
     stop = threading.Event()
     watcher = threading.Thread(target=watch_arguments, args=(box, stop), daemon=True)
     watcher.start()
@@ -168,7 +168,35 @@ def fresh_box(name: str, folder: Path, **more: Any) -> Iterator[Box]:
 
 
 @pytest.fixture(scope="session")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    """The host that lives through bad input, interruptions and closed gates."""
-    with fresh_box("flyte-onprem-interrupted", tmp_path_factory.mktemp("interrupted")) as made:
+def downloads() -> Iterator[dict[str, Any]]:
+    """Variables of a site without a bundle: all is downloaded, from a mirror that serves the published paths."""
+    command = [*BED, "mirror", "--address", hosts.gateway()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as mirror:
+        assert mirror.stdout is not None
+        address = mirror.stdout.readline().strip()
+        release = "RELEASE.2025-09-07T16-13-09Z"
+        chart = "https://flyteorg.github.io/flyte/flyte-binary-v1.16.8.tgz.sha256sum"
+        minio = f"https://github.com/minio/minio/releases/download/{release}/minio.linux-amd64.{release}.sha256sum"
+        helm = "https://get.helm.sh/helm-v4.2.3-linux-amd64.tar.gz.sha256sum"
+        try:
+            yield {
+                "site_bundle": "",
+                "site_mirror": address,
+                # What stands in here has other checksums than the published files, so they are asked of the mirror too.
+                "flyte_chart_checksum": f"sha256:{chart}",
+                "flyte_helm_checksum": f"sha256:{helm}",
+                "minio_checksum": f"sha256:{minio}",
+                "k3s_airgap_images": True,
+                "k3s_registries": {
+                    "mirrors": {"cr.flyte.org": {"endpoint": [address]}, "docker.io": {"endpoint": [address]}}
+                },
+            }
+        finally:
+            mirror.terminate()
+
+
+@pytest.fixture(scope="session")
+def box(tmp_path_factory: pytest.TempPathFactory, downloads: dict[str, Any]) -> Iterator[Box]:
+    """The host that lives through bad input, interruptions, closed gates and its end, without a bundle."""
+    with fresh_box("flyte-onprem-interrupted", tmp_path_factory.mktemp("interrupted"), **downloads) as made:
         yield made

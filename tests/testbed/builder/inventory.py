@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import yaml
 PARTS = ("k3s_servers", "postgresql", "minio")
 
 
-def write_one_host(path: Path, alias: str, container: str, variables: dict[str, Any]) -> None:
-    """Write an inventory of one host that does everything; a file that says the same already stays as it is.
+def write_one_host(
+    path: Path, alias: str, container: str, variables: dict[str, Any], *, parts: Sequence[str] = PARTS
+) -> None:
+    """Write an inventory of one host that does all of *parts*; a file that says the same already stays as it is.
 
     ``alias`` is the host's name in the inventory, ``container`` that of the host of the bed behind it.
     """
@@ -23,7 +26,7 @@ def write_one_host(path: Path, alias: str, container: str, variables: dict[str, 
     inventory = {
         "all": {
             "hosts": {alias: {"ansible_connection": "containers.podman.podman", "ansible_host": container}},
-            "children": {group: {"hosts": {alias: None}} for group in PARTS},
+            "children": {group: {"hosts": {alias: None}} for group in parts},
             "vars": more | variables,
         }
     }

@@ -1,0 +1,85 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A site's report, and its end: first the data stay, then they go by name.
+
+Runs on the site that test_interrupted.py leaves behind. The tests build on each other in their order.
+"""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import Box
+
+PROJECT = "kept"
+
+# What a site leaves behind nowhere: files, units, processes, tables of the firewall, links of the network.
+LEFTOVERS = r"""
+ls -d /etc/rancher /etc/systemd/system/k3s* /etc/systemd/system/minio* /etc/systemd/system/flyte-* /etc/minio \
+    /etc/default/minio /etc/flyte-* /usr/local/bin/* /var/lib/kubelet/* /run/k3s /var/lib/cni 2>/dev/null
+ps -e -o comm= | grep -E '^(k3s|kube|minio|containerd|postgres)'
+nft list tables | grep -i flyte
+iptables-save 2>/dev/null | grep -E 'KUBE-|CNI-'
+ip -brief link | grep -E 'cni0|veth.*cni|flannel'
+ls -d /etc/postgresql/*/main/conf.d/flyte* 2>/dev/null
+true
+"""
+
+
+def ask_flyte(box: Box, *options: str) -> str:
+    """What Flyte answers on the host to a call about its projects."""
+    url = "https://flyte.test/api/v1/projects"
+    resolve = f"--resolve flyte.test:443:{box.address}"
+    return box.shell(f"curl -sS --fail --cacert /etc/flyte-onprem-ca.crt {resolve} {' '.join(options)} {url}")
+
+
+def test_verify_passes_and_writes_its_report(box: Box) -> None:
+    (box.site_directory / "report.html").unlink(missing_ok=True)
+    code, output = box.run("verify")
+    assert code == 0, output[-4000:]
+    assert "changed=0" in output
+    page = (box.site_directory / "report.html").read_text()
+    assert "<html" in page
+    assert "http://" not in page.split("</style>")[0]  # no outside assets
+
+
+def test_uninstall_refuses_without_the_typed_confirmation(box: Box) -> None:
+    code, output = box.run("uninstall", variables={"uninstall_confirm": "yes"})
+    assert code != 0
+    assert "flyte.test" in output
+    assert box.kubectl("get --raw /readyz") == "ok"
+
+
+def test_uninstall_leaves_nothing_but_the_data(box: Box) -> None:
+    body = json.dumps({"project": {"id": PROJECT, "name": PROJECT}})
+    ask_flyte(box, "-H 'Content-Type: application/json'", f"-d '{body}'")
+    code, output = box.run("uninstall", variables={"uninstall_confirm": "flyte.test"})
+    assert code == 0, output[-4000:]
+    assert box.shell(LEFTOVERS).strip() == ""
+    kept = box.shell("ls -d /var/lib/minio/flyte-data /var/lib/postgresql/*/main").split()
+    assert len(kept) == 2
+    assert (box.site_directory / "secrets").is_dir()
+
+
+def test_a_site_comes_back_on_the_data_that_were_kept(box: Box) -> None:
+    code, output = box.run("site")
+    assert code == 0, output[-4000:]
+    assert PROJECT in [project["id"] for project in json.loads(ask_flyte(box))["projects"]]
+
+
+def test_check_mode_of_an_uninstallation_removes_nothing(box: Box) -> None:
+    code, output = box.run("uninstall", "--check", variables={"uninstall_confirm": "flyte.test"})
+    assert code == 0, output[-4000:]
+    assert PROJECT in ask_flyte(box)
+
+
+def test_uninstall_deletes_the_data_that_is_named_though_the_cluster_is_dead(box: Box) -> None:
+    # As on a host whose cluster is broken for good.
+    box.shell("systemctl stop k3s && k3s-killall.sh >/dev/null 2>&1; rm -rf /var/lib/rancher/k3s/server/tls")
+    named = ["k3s", "postgresql", "minio", "site"]
+    code, output = box.run("uninstall", variables={"uninstall_confirm": "flyte.test", "uninstall_delete_data": named})
+    assert code == 0, output[-4000:]
+    left = "ls -d /var/lib/minio /var/lib/postgresql/*/main /var/lib/rancher/k3s/* 2>/dev/null; true"
+    assert box.shell(left).strip() == ""
+    assert not box.site_directory.exists()
