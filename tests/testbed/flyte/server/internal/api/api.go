@@ -27,6 +27,7 @@ import (
 	gateway "github.com/flyteorg/flyte/flyteidl/gen/pb-go/gateway/flyteidl/service"
 	"github.com/flyteorg/flyte/flytestdlib/logger"
 
+	"flyte.onprem/testbed/flyte/internal/refusal"
 	"flyte.onprem/testbed/flyte/internal/settings"
 )
 
@@ -83,7 +84,7 @@ func Serve(ctx context.Context, admin service.AdminServiceServer, data service.D
 // identity, signals) answer Unimplemented, which the gateway turns into 501: so
 // does Flyte without authentication.
 func newGRPC(cfg *settings.Server, admin service.AdminServiceServer, data service.DataProxyServiceServer) *grpc.Server {
-	var options []grpc.ServerOption
+	options := []grpc.ServerOption{grpc.UnaryInterceptor(refusal.Intercept)}
 	if size := cfg.GRPC.MaxMessageSizeBytes; size > 0 {
 		options = append(options, grpc.MaxRecvMsgSize(size), grpc.MaxSendMsgSize(size))
 	}

@@ -53,7 +53,7 @@ type Controller struct {
 
 // Projects lists those that are not archived.
 type Projects interface {
-	List(ctx context.Context, offset, limit int) ([]database.Project, error)
+	List(ctx context.Context) ([]database.Project, error)
 }
 
 // New connects to the cluster.
@@ -93,7 +93,7 @@ func (c *Controller) Run(ctx context.Context) {
 
 // Sync makes one pass.
 func (c *Controller) Sync(ctx context.Context) error {
-	projects, err := c.projects.List(ctx, 0, 0)
+	projects, err := c.projects.List(ctx)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ var widgets = schema.GroupVersion{Group: "example.org", Version: "v1"}
 
 type twoProjects struct{}
 
-func (twoProjects) List(context.Context, int, int) ([]database.Project, error) {
+func (twoProjects) List(context.Context) ([]database.Project, error) {
 	return []database.Project{{Identifier: "flytesnacks"}, {Identifier: "edge"}}, nil
 }
 

@@ -12,13 +12,14 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
-	stdlib "github.com/flyteorg/flyte/flytestdlib/database"
+
+	"flyte.onprem/testbed/flyte/internal/filters"
 )
 
 var (
-	// ErrExists is returned for a project that is there already.
+	// ErrExists is returned for a row that is there already.
 	ErrExists = errors.New("exists")
-	// ErrNotFound is returned for a project that is not there.
+	// ErrNotFound is returned for a row that is not there.
 	ErrNotFound = errors.New("not found")
 )
 
@@ -49,21 +50,15 @@ func (p Projects) Seed(ctx context.Context, identifier, description string) erro
 
 // Create adds a project.
 func (p Projects) Create(ctx context.Context, project *Project) error {
-	err := p.DB.WithContext(ctx).Create(project).Error
-	if stdlib.IsPgErrorWithCode(err, stdlib.PgDuplicatedKey) {
-		return ErrExists
-	}
-	return err
+	return known(p.DB.WithContext(ctx).Create(project).Error)
 }
 
 // Get reads one project.
 func (p Projects) Get(ctx context.Context, identifier string) (*Project, error) {
-	var project Project
-	err := p.DB.WithContext(ctx).Where(&Project{Identifier: identifier}).Take(&project).Error
-	if errors.Is(err, gorm.ErrRecordNotFound) {
+	if identifier == "" {
 		return nil, ErrNotFound
 	}
-	return &project, err
+	return take[Project](p.DB.WithContext(ctx), Project{Identifier: identifier})
 }
 
 // Update replaces what a client may change of a project.
@@ -73,15 +68,21 @@ func (p Projects) Update(ctx context.Context, project *Project) error {
 		Updates(project).Error
 }
 
-// List returns the projects that are not archived by name, from offset on; a
-// limit of 0 means all.
-func (p Projects) List(ctx context.Context, offset, limit int) ([]Project, error) {
-	query := p.DB.WithContext(ctx).
-		Where("state <> ?", int32(admin.Project_ARCHIVED)).
-		Order("identifier").Offset(offset)
-	if limit > 0 {
-		query = query.Limit(limit)
-	}
+// List returns the projects that are not archived.
+func (p Projects) List(ctx context.Context) ([]Project, error) {
+	return p.Find(ctx, NotArchived(filters.Query{Order: ProjectEntity.Columns["identifier"]}))
+}
+
+// Find returns the projects that a query asks for.
+func (p Projects) Find(ctx context.Context, query filters.Query) ([]Project, error) {
 	var projects []Project
-	return projects, query.Find(&projects).Error
+	return projects, query.Apply(p.DB.WithContext(ctx)).Find(&projects).Error
+}
+
+// NotArchived leaves archived projects out of a query.
+func NotArchived(query filters.Query) filters.Query {
+	query.Where = append(query.Where, filters.Condition{
+		SQL: ProjectEntity.Columns["state"] + " <> ?", Value: int32(admin.Project_ARCHIVED),
+	})
+	return query
 }

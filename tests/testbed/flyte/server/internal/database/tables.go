@@ -12,12 +12,17 @@ import (
 
 // Migrate creates the tables. Their names are those of flyteadmin and
 // datacatalog, which share one database in the single binary, so that a check
-// that looks for Flyte 1's tables finds them. Only projects has all columns.
+// that looks for Flyte 1's tables finds them. Those that this server never
+// writes have no more than the first columns.
 func Migrate(db *gorm.DB) error {
-	if err := db.AutoMigrate(&Project{}); err != nil {
+	if err := db.AutoMigrate(
+		&Project{}, &Task{}, &Workflow{}, &LaunchPlan{}, &NamedEntityMetadata{},
+		&Execution{}, &ExecutionTag{}, &ExecutionEvent{},
+		&NodeExecution{}, &NodeExecutionEvent{}, &TaskExecution{},
+	); err != nil {
 		return err
 	}
-	for _, table := range append(adminTables, catalogTables...) {
+	for _, table := range append(unusedTables, catalogTables...) {
 		if err := db.Table(table).AutoMigrate(&row{}); err != nil {
 			return err
 		}
@@ -25,11 +30,8 @@ func Migrate(db *gorm.DB) error {
 	return nil
 }
 
-var adminTables = []string{
-	"tasks", "workflows", "launch_plans", "executions", "execution_events",
-	"node_executions", "node_execution_events", "task_executions",
-	"named_entity_metadata", "resources", "schedulable_entities",
-	"schedule_entities_snapshots", "description_entities", "signals",
+var unusedTables = []string{
+	"resources", "schedulable_entities", "schedule_entities_snapshots", "description_entities", "signals",
 	"admin_tags", "execution_admin_tags", "migrations",
 }
 
@@ -37,7 +39,7 @@ var catalogTables = []string{
 	"datasets", "artifacts", "artifact_data", "tags", "partition_keys", "partitions", "reservations",
 }
 
-// row is what every table starts with.
+// row stands for a table that stays empty.
 type row struct {
 	ID        uint `gorm:"primarykey"`
 	CreatedAt time.Time

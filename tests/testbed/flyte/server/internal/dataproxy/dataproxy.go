@@ -2,8 +2,8 @@
 // GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package dataproxy signs addresses in the object store for clients: the part
-// of flyteadmin's DataProxyService that needs no executions.
+// Package dataproxy is flyteadmin's DataProxyService: it signs addresses in the
+// object store for clients and finds the data of executions.
 package dataproxy
 
 import (
@@ -31,7 +31,8 @@ import (
 // the store: a URL into a bucket that is not there is signed as any other.
 type Service struct {
 	service.UnimplementedDataProxyServiceServer
-	Store *storage.DataStore
+	Store      *storage.DataStore
+	Executions Executions
 }
 
 // CreateUploadLocation signs a PUT of the object that the request describes.

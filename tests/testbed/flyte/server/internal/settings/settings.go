@@ -10,6 +10,7 @@ package settings
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -114,6 +115,45 @@ type TaskResourceSet struct {
 	EphemeralStorage resource.Quantity `json:"ephemeralStorage"`
 }
 
+// Admin is section `flyteadmin`: what every execution gets.
+type Admin struct {
+	RoleNameKey                 string            `json:"roleNameKey"`
+	MetadataStoragePrefix       []string          `json:"metadataStoragePrefix"`
+	EventVersion                int               `json:"eventVersion"`
+	MaxParallelism              int32             `json:"maxParallelism"`
+	Labels                      map[string]string `json:"labels"`
+	Annotations                 map[string]string `json:"annotations"`
+	Interruptible               bool              `json:"interruptible"`
+	OverwriteCache              bool              `json:"overwriteCache"`
+	AssumableIamRole            string            `json:"assumableIamRole"`
+	K8SServiceAccount           string            `json:"k8sServiceAccount"`
+	OutputLocationPrefix        string            `json:"outputLocationPrefix"`
+	UseOffloadedWorkflowClosure bool              `json:"useOffloadedWorkflowClosure"`
+	UseOffloadedInputs          bool              `json:"useOffloadedInputs"`
+	Envs                        map[string]string `json:"envs"`
+	ConsoleURL                  string            `json:"consoleUrl"`
+	FeatureGates                struct {
+		EnableArtifacts bool `json:"enableArtifacts"`
+	} `json:"featureGates"`
+	InjectIdentityAnnotations bool `json:"injectIdentityAnnotations"`
+}
+
+// RemoteData is section `remoteData`: how inputs and outputs get to clients.
+type RemoteData struct {
+	MaxSizeInBytes int64 `json:"maxSizeInBytes"`
+	SignedURL      struct {
+		Enabled bool `json:"enabled"`
+	} `json:"signedUrls"`
+}
+
+// Registration is section `registration`: limits of what is registered; 0 means none.
+type Registration struct {
+	MaxWorkflowNodes     int    `json:"maxWorkflowNodes"`
+	MaxLabelEntries      int    `json:"maxLabelEntries"`
+	MaxAnnotationEntries int    `json:"maxAnnotationEntries"`
+	WorkflowSizeLimit    string `json:"workflowSizeLimit"`
+}
+
 var (
 	partsSection     = config.MustRegisterSection("flyte", &Parts{})
 	serverSection    = config.MustRegisterSection("server", defaultServer())
@@ -128,6 +168,13 @@ var (
 		Defaults: TaskResourceSet{CPU: resource.MustParse("2"), Memory: resource.MustParse("200Mi")},
 		Limits:   TaskResourceSet{CPU: resource.MustParse("2"), Memory: resource.MustParse("1Gi"), GPU: resource.MustParse("1")},
 	})
+	adminSection = config.MustRegisterSection("flyteadmin", &Admin{
+		MetadataStoragePrefix: []string{"metadata", "admin"},
+		EventVersion:          2,
+		MaxParallelism:        25,
+	})
+	remoteDataSection   = config.MustRegisterSection("remoteData", &RemoteData{MaxSizeInBytes: 2 << 20})
+	registrationSection = config.MustRegisterSection("registration", &Registration{MaxWorkflowNodes: 100})
 )
 
 func defaultServer() *Server {
@@ -155,6 +202,15 @@ func GetNamespaceMapping() *NamespaceMapping { return namespaceSection.GetConfig
 func GetClusterResources() *ClusterResources { return resourcesSection.GetConfig().(*ClusterResources) }
 func GetTaskResources() *TaskResources       { return taskSection.GetConfig().(*TaskResources) }
 
+func GetAdmin() *Admin               { return adminSection.GetConfig().(*Admin) }
+func GetRemoteData() *RemoteData     { return remoteDataSection.GetConfig().(*RemoteData) }
+func GetRegistration() *Registration { return registrationSection.GetConfig().(*Registration) }
+
+// Namespace is where the objects of a project and domain live.
+func Namespace(project, domain string) string {
+	return strings.NewReplacer("{{ project }}", project, "{{ domain }}", domain).Replace(GetNamespaceMapping().Template)
+}
+
 // Unsupported names the first setting that Flyte has and this server does not,
 // so that nobody takes a test for one that proved it.
 func Unsupported() error {
@@ -166,6 +222,12 @@ func Unsupported() error {
 		return fmt.Errorf("server.security.secure is true, but this test-bed server does not serve TLS: let the ingress do it or test with Flyte itself")
 	case GetClusterResources().StandaloneDeployment:
 		return fmt.Errorf("cluster_resources.standaloneDeployment is true, but this test-bed server only knows the single binary: set it to false")
+	case GetRemoteData().SignedURL.Enabled:
+		return fmt.Errorf("remoteData.signedUrls.enabled is true, but this test-bed server only sends inputs and outputs themselves: set it to false")
+	case GetAdmin().FeatureGates.EnableArtifacts:
+		return fmt.Errorf("flyteadmin.featureGates.enableArtifacts is true, but this test-bed server has no artifacts: set it to false")
+	case GetAdmin().InjectIdentityAnnotations:
+		return fmt.Errorf("flyteadmin.injectIdentityAnnotations is true, but this test-bed server has no identities: set it to false")
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ import (
 	"flyte.onprem/testbed/flyte/internal/database"
 	"flyte.onprem/testbed/flyte/internal/dataproxy"
 	"flyte.onprem/testbed/flyte/internal/engine"
+	"flyte.onprem/testbed/flyte/internal/events"
+	"flyte.onprem/testbed/flyte/internal/executions"
+	"flyte.onprem/testbed/flyte/internal/registry"
 	"flyte.onprem/testbed/flyte/internal/settings"
 )
 
@@ -97,16 +100,23 @@ func runAdmin(ctx context.Context, parts *settings.Parts) error {
 		return err
 	}
 	projects := database.Projects{DB: db}
-	store, err := storage.NewDataStore(storage.GetConfig(), promutils.NewScope("flyte:admin:storage"))
+	objects, err := storage.NewDataStore(storage.GetConfig(), promutils.NewScope("flyte:admin:storage"))
 	if err != nil {
 		return err
 	}
+	cluster, err := clusterConfig()
+	if err != nil {
+		return err
+	}
+	workflows, err := executions.NewKubernetes(cluster)
+	if err != nil {
+		return err
+	}
+	store := database.Store{DB: db}
+	registered := &registry.Service{Store: store, Projects: projects, Objects: objects}
+	executed := &executions.Service{Store: store, Projects: projects, Registry: registered, Objects: objects, Cluster: workflows}
 	group, ctx := errgroup.WithContext(ctx)
 	if !parts.Admin.DisableClusterResourceManager {
-		cluster, err := clusterConfig()
-		if err != nil {
-			return err
-		}
 		controller, err := clusterresources.New(cluster, projects)
 		if err != nil {
 			return err
@@ -117,7 +127,13 @@ func runAdmin(ctx context.Context, parts *settings.Parts) error {
 		})
 	}
 	group.Go(func() error {
-		return api.Serve(ctx, &admin.Service{Projects: projects}, &dataproxy.Service{Store: store})
+		return api.Serve(ctx, &admin.Service{
+			Projects:   &admin.Projects{Store: projects},
+			Attributes: &admin.Attributes{Store: projects},
+			Service:    registered,
+			Executions: admin.Executions{Service: executed},
+			Events:     admin.Events{Service: &events.Service{Store: store, Objects: objects}},
+		}, &dataproxy.Service{Store: objects, Executions: executed})
 	})
 	return group.Wait()
 }
