@@ -19,7 +19,7 @@ import (
 // generated is how the names of the workflows begin that run a single task.
 const generated = ".flytegen."
 
-var tables = map[core.ResourceType]string{
+var tableOf = map[core.ResourceType]string{
 	core.ResourceType_TASK: "tasks", core.ResourceType_WORKFLOW: "workflows", core.ResourceType_LAUNCH_PLAN: "launch_plans",
 }
 
@@ -86,7 +86,7 @@ func (s *Service) describe(ctx context.Context, kind core.ResourceType, id *admi
 }
 
 func (s *Service) described(ctx context.Context, kind core.ResourceType, query filters.Query) (*admin.NamedEntityList, error) {
-	rows, err := s.Store.Described(ctx, tables[kind], int32(kind), query)
+	rows, err := s.Store.Described(ctx, tableOf[kind], int32(kind), query)
 	if err != nil {
 		return nil, refusal.FromDatabase(err, kind.String(), "")
 	}
@@ -106,7 +106,7 @@ func (s *Service) described(ctx context.Context, kind core.ResourceType, query f
 }
 
 func checkKind(kind core.ResourceType) error {
-	if _, ok := tables[kind]; !ok {
+	if _, ok := tableOf[kind]; !ok {
 		return refusal.Invalid("invalid value for resource_type: %v", kind)
 	}
 	return nil
