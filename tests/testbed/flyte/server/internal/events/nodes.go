@@ -39,6 +39,9 @@ func (s *Service) CreateNodeEvent(ctx context.Context, request *admin.NodeExecut
 	if err := validate.Node(e.GetId()); err != nil {
 		return nil, err
 	}
+	if e.GetOccurredAt() == nil {
+		return nil, refusal.Missing("occurred_at")
+	}
 	if err := validate.Size(e.GetOutputData()); err != nil {
 		return nil, err
 	}

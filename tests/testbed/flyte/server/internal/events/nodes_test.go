@@ -123,3 +123,17 @@ func TestANodeOfAnUnknownExecutionIsNotFound(t *testing.T) {
 		t.Errorf("got %v and %d rows", err, len(rows.nodes))
 	}
 }
+
+func TestNodeEventsThatSayTooLittle(t *testing.T) {
+	s, rows := newService(t, core.WorkflowExecution_RUNNING)
+	for _, e := range []*event.NodeExecutionEvent{
+		nil, {}, {Id: nodeID}, {Id: &core.NodeExecutionIdentifier{ExecutionId: executionID}, OccurredAt: second(1)},
+	} {
+		if err := s.node(t, e); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%v: got %v", e, err)
+		}
+	}
+	if len(rows.nodes) != 0 {
+		t.Errorf("got %d rows", len(rows.nodes))
+	}
+}

@@ -27,6 +27,9 @@ func (s *Service) CreateWorkflowEvent(ctx context.Context, request *admin.Workfl
 	if err := validate.Execution(e.GetExecutionId()); err != nil {
 		return nil, err
 	}
+	if e.GetOccurredAt() == nil {
+		return nil, refusal.Missing("occurred_at")
+	}
 	if err := validate.Size(e.GetOutputData()); err != nil {
 		return nil, err
 	}

@@ -88,7 +88,7 @@ func TestEventsOfUnknownExecutionsAndOtherClusters(t *testing.T) {
 	if err := s.workflow(t, foreign); !eventerrors.IsEventIncompatibleClusterError(eventerrors.WrapError(err)) {
 		t.Errorf("foreign: got %v", err)
 	}
-	for _, e := range []*event.WorkflowExecutionEvent{nil, {}} {
+	for _, e := range []*event.WorkflowExecutionEvent{nil, {}, {ExecutionId: executionID, Phase: core.WorkflowExecution_FAILED}} {
 		if err := s.workflow(t, e); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%v: got %v", e, err)
 		}

@@ -236,14 +236,19 @@ func (s *Service) ListLaunchPlanIds(ctx context.Context, request *admin.NamedEnt
 
 // UpdateLaunchPlan makes a version the active one or inactive.
 func (s *Service) UpdateLaunchPlan(ctx context.Context, request *admin.LaunchPlanUpdateRequest) (*admin.LaunchPlanUpdateResponse, error) {
-	if err := validate.Identifier(request.GetId(), core.ResourceType_LAUNCH_PLAN); err != nil {
+	err := validate.Complete(request.GetId())
+	switch state := request.GetState(); state {
+	case admin.LaunchPlanState_ACTIVE:
+	case admin.LaunchPlanState_INACTIVE:
+		// Only here does flyteadmin want to read the kind too.
+		err = validate.Identifier(request.GetId(), core.ResourceType_LAUNCH_PLAN)
+	default:
+		err = refusal.Invalid("unrecognized launch plan state %v for update for launch plan [%v]", state, request.GetId())
+	}
+	if err != nil {
 		return nil, err
 	}
-	state := request.GetState()
-	if _, ok := admin.LaunchPlanState_name[int32(state)]; !ok {
-		return nil, refusal.Invalid("unrecognized launch plan state %v for update for launch plan [%v]", state, request.GetId())
-	}
-	err := s.Store.Activate(ctx, database.KeyOf(request.GetId()), state == admin.LaunchPlanState_ACTIVE)
+	err = s.Store.Activate(ctx, database.KeyOf(request.GetId()), request.GetState() == admin.LaunchPlanState_ACTIVE)
 	if err != nil {
 		return nil, refusal.FromDatabase(err, "LAUNCH_PLAN", request.GetId())
 	}

@@ -84,7 +84,18 @@ func (s *tables) Workflows(context.Context, filters.Query) ([]database.Workflow,
 func (s *tables) LaunchPlans(context.Context, filters.Query) ([]database.LaunchPlan, error) {
 	return nil, nil
 }
-func (s *tables) Activate(context.Context, database.Key, bool) error { return nil }
+func (s *tables) Activate(_ context.Context, key database.Key, active bool) error {
+	row, err := get(s.plans, key)
+	if err == nil {
+		state := int32(admin.LaunchPlanState_INACTIVE)
+		if active {
+			state = int32(admin.LaunchPlanState_ACTIVE)
+		}
+		row.State = &state
+	}
+	return err
+}
+
 func (s *tables) Names(context.Context, string, filters.Query) ([]database.Name, error) {
 	return nil, nil
 }
@@ -382,6 +393,32 @@ func TestLaunchPlansThatAreRefused(t *testing.T) {
 	s, _ := newService(t)
 	_, err := s.CreateLaunchPlan(t.Context(), plan())
 	wanted(t, "no workflow", err, codes.NotFound)
+}
+
+func TestALaunchPlanIsMadeActive(t *testing.T) {
+	s, rows := registered(t)
+	if _, err := s.CreateLaunchPlan(t.Context(), plan()); err != nil {
+		t.Fatal(err)
+	}
+	untyped := identifier(core.ResourceType_UNSPECIFIED, "quadruple")
+	for _, test := range []struct {
+		id    *core.Identifier
+		state admin.LaunchPlanState
+		code  codes.Code
+		after admin.LaunchPlanState
+	}{
+		{untyped, admin.LaunchPlanState_ACTIVE, codes.OK, admin.LaunchPlanState_ACTIVE},
+		{untyped, admin.LaunchPlanState_INACTIVE, codes.InvalidArgument, admin.LaunchPlanState_ACTIVE},
+		{plan().GetId(), admin.LaunchPlanState_INACTIVE, codes.OK, admin.LaunchPlanState_INACTIVE},
+		{plan().GetId(), 9, codes.InvalidArgument, admin.LaunchPlanState_INACTIVE},
+		{identifier(core.ResourceType_LAUNCH_PLAN, "unknown"), admin.LaunchPlanState_ACTIVE, codes.NotFound, admin.LaunchPlanState_INACTIVE},
+	} {
+		_, err := s.UpdateLaunchPlan(t.Context(), &admin.LaunchPlanUpdateRequest{Id: test.id, State: test.state})
+		wanted(t, test.state.String(), err, test.code)
+		if state := *rows.plans[database.KeyOf(plan().GetId())].State; state != int32(test.after) {
+			t.Errorf("%v: got state %d", test, state)
+		}
+	}
 }
 
 func TestASingleTaskIsWrappedOnce(t *testing.T) {

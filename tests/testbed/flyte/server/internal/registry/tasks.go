@@ -75,9 +75,10 @@ func (s *Service) compareTask(ctx context.Context, id *core.Identifier, sum []by
 	return refusal.Invalid("%s: a task with different structure already exists, register this one as a new version", id.GetName())
 }
 
-// GetTask reads one version of a task.
+// GetTask reads one version of a task. As in flyteadmin, and unlike for the other
+// kinds, the identifier need not say that it is a task's.
 func (s *Service) GetTask(ctx context.Context, request *admin.ObjectGetRequest) (*admin.Task, error) {
-	if err := validate.Identifier(request.GetId(), core.ResourceType_TASK); err != nil {
+	if err := validate.Complete(request.GetId()); err != nil {
 		return nil, err
 	}
 	row, err := s.Store.Task(ctx, database.KeyOf(request.GetId()))
