@@ -12,7 +12,7 @@ help: ## Show this list
 venv: ## Make .venv, or bring it up to date (10 to 60 s the first time)
 	@tests/venv.sh
 
-lock: ## Write tests/requirements.txt anew from pyproject.toml
+lock: ## Write the pins of the tools and of the task image anew from what is chosen
 	@tests/venv.sh --lock
 
 check: venv ## Lint, types, unit and contract tests, documents up to date (about 3 min)

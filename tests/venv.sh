@@ -2,7 +2,8 @@
 # Make or bring up to date .venv, the Python environment of the tests and of the demo.
 #
 #   tests/venv.sh            do it, or say in a word that nothing was to be done
-#   tests/venv.sh --lock     first write tests/requirements.txt anew from pyproject.toml
+#   tests/venv.sh --lock     first write tests/requirements.txt anew from pyproject.toml, and the pins of the
+#                            test bed's task image from its requirements.in
 #
 # Packages come from whatever index this machine's pip and uv are configured for.
 # PYTHON names an interpreter to take; without it the newest fitting one is found.
@@ -51,6 +52,15 @@ if [ "${1:-}" = --lock ]; then
         "$uv" pip compile --quiet --universal --python-version 3.11 --group pyproject.toml:dev --no-annotate --no-header
     } >tests/requirements.txt.new
     mv tests/requirements.txt.new tests/requirements.txt
+    (
+        cd tests/testbed/images/flytekit
+        {
+            echo "# flytekit and all it pulls in, for the Python of the task image. Made by \`make lock\`. Do not edit."
+            "$uv" pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+                --only-binary :all: --generate-hashes --no-annotate --no-header requirements.in
+        } >requirements.txt.new
+        mv requirements.txt.new requirements.txt
+    )
 fi
 
 stamp=$(cat tests/requirements.txt tests/venv.sh | sha256sum | cut -d' ' -f1)

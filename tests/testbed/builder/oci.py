@@ -10,6 +10,7 @@ Sources: OCI image layout and image configuration, version 1.1.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -31,15 +32,19 @@ class Image:
     """One image: its full name, what is in it, and what it starts.
 
     ``files`` maps absolute names to files of the machine, ``links`` to the
-    targets of symbolic links. ``/tmp`` is always there.
+    targets of symbolic links. ``/tmp`` is always there. ``layers`` are tar files,
+    compressed where their name ends in .gz, that lie below all this.
     """
 
     name: str
     files: Mapping[str, Path]
+    layers: Sequence[Path] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
     user: str = ""
+    working_directory: str = "/"
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,23 @@ class _Blob:
         return {"mediaType": media_type, "digest": f"sha256:{self.digest}", "size": self.size}
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """A layer as it is kept, and the digest of its tar file, by which the configuration knows it."""
+
+    blob: _Blob
+    media_type: str
+    diff_id: str
+
+    @classmethod
+    def of_file(cls, path: Path) -> _Layer:
+        blob = _Blob.of_file(path)
+        if path.suffix != ".gz":
+            return cls(blob, _LAYER, blob.digest)
+        with gzip.open(path) as stream:
+            return cls(blob, f"{_LAYER}+gzip", hashlib.file_digest(stream, "sha256").hexdigest())
+
+
 def write_archive(target: Path, images: Iterable[Image], *, workspace: Path) -> None:
     """Write images as one OCI archive that ``ctr images import`` names as they are named.
 
@@ -76,17 +98,17 @@ def write_archive(target: Path, images: Iterable[Image], *, workspace: Path) -> 
         layer_file = workspace / f"layer-{number}.tar"
         with layer_file.open("wb") as stream:
             _write_layer(stream, image)
-        layer = _Blob.of_file(layer_file)
-        config = _Blob.of_json(_configuration(image, layer.digest))
+        layers = [_Layer.of_file(file) for file in (*image.layers, layer_file)]
+        config = _Blob.of_json(_configuration(image, [layer.diff_id for layer in layers]))
         manifest = _Blob.of_json(
             {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST,
                 "config": config.descriptor(_CONFIG),
-                "layers": [layer.descriptor(_LAYER)],
+                "layers": [layer.blob.descriptor(layer.media_type) for layer in layers],
             }
         )
-        blobs.update({blob.digest: blob for blob in (layer, config, manifest)})
+        blobs.update({blob.digest: blob for blob in (*(layer.blob for layer in layers), config, manifest)})
         manifests.append({**manifest.descriptor(MANIFEST), "annotations": _names(image.name)})
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
         _add_bytes(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
@@ -106,8 +128,9 @@ def _names(name: str) -> dict[str, str]:
     return {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
 
 
-def _configuration(image: Image, layer_digest: str) -> dict[str, Any]:
-    config: dict[str, Any] = {"Env": [_PATH], "WorkingDir": "/"}
+def _configuration(image: Image, diff_ids: Sequence[str]) -> dict[str, Any]:
+    environment = [_PATH, *(f"{name}={value}" for name, value in image.environment.items())]
+    config: dict[str, Any] = {"Env": environment, "WorkingDir": image.working_directory}
     if image.entrypoint:
         config["Entrypoint"] = list(image.entrypoint)
     if image.command:
@@ -118,7 +141,7 @@ def _configuration(image: Image, layer_digest: str) -> dict[str, Any]:
         "architecture": "amd64",
         "os": "linux",
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in diff_ids]},
     }
 
 

@@ -43,6 +43,7 @@ class Recipes:
             "go-install": self._go_install,
             "wheel": self._wheel,
             "debian": self._debian,
+            "python-root": self._python_root,
             "packed": self._packed,
             "chart": self._chart,
             "image": self._image,
@@ -53,7 +54,7 @@ class Recipes:
         spec = self.specs[name]
         places = [*spec.get("payload", {}).values()]
         if spec["kind"] == "image":
-            places += spec["files"].values()
+            places += [*spec.get("files", {}).values(), *spec.get("layers", [])]
         needed = {place.split("/")[0] for place in places if not place.startswith("->")}
         if spec["kind"] == "chart":
             needed.add("kubernetes-clients")
@@ -73,7 +74,7 @@ class Recipes:
                 description["writer"] = file_digest(Path(oci.__file__))
                 if spec.get("ca_certificates"):
                     description["authorities"] = file_digest(machine.ca_bundle())
-            if spec["kind"] == "debian":
+            if spec["kind"] in {"debian", "python-root"}:
                 description["image"] = hostimage.reference(self.pins["host"])
             self._keys[name] = key_of(description)
         return self._keys[name]
@@ -109,23 +110,28 @@ class Recipes:
     def image(self, name: str, workspace: Path) -> oci.Image:
         """What goes into an image of versions.toml."""
         spec = self.pins["images"][name]
-        files = {target: self.file(place) for target, place in spec["files"].items()}
+        files = {target: self.file(place) for target, place in spec.get("files", {}).items()}
         links = {}
         if spec.get("applets"):
             applets = run([files["/bin/busybox"], "--list"]).split()
             links = {f"/bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
         if spec.get("ca_certificates"):
             files["/etc/ssl/certs/ca-certificates.crt"] = machine.ca_bundle()
-        passwd = workspace / "passwd"
-        passwd.write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
-        files["/etc/passwd"] = passwd
+        layers = [self.file(place) for place in spec.get("layers", [])]
+        if not layers:
+            passwd = workspace / "passwd"
+            passwd.write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+            files["/etc/passwd"] = passwd
         return oci.Image(
             name=spec["name"],
             files=files,
             links=links,
+            layers=layers,
             entrypoint=spec.get("entrypoint", ()),
             command=spec.get("command", ()),
             user=spec.get("user", ""),
+            working_directory=spec.get("working_directory", "/"),
+            environment=spec.get("environment", {}),
         )
 
     @cached_property
@@ -160,6 +166,17 @@ class Recipes:
         )
         options = ["--rm", *hosts.CONTAINER_OPTIONS, f"--volume={work}:/out"]
         run(["podman", "run", *options, image, "sh", "-c", script])
+
+    def _python_root(self, name: str, work: Path) -> None:
+        """Put wheels of PyPI into a small Debian, inside a host: its sources, its Python."""
+        spec = self.specs[name]
+        recipe = BED / spec["directory"]
+        image = hostimage.ensure(self.cache, self.pins["host"])
+        with self.cache.workspace() as downloaded:
+            wheels.download_all(recipe / "requirements.txt", spec["python"], downloaded)
+            volumes = [f"--volume={recipe}:/recipe:ro", f"--volume={downloaded}:/wheels:ro", f"--volume={work}:/out"]
+            options = ["--rm", *hosts.CONTAINER_OPTIONS, *volumes]
+            run(["podman", "run", *options, image, "/recipe/build.sh", *spec["packages"]], timeout=1800)
 
     def _packed(self, name: str, work: Path) -> None:
         """Build the k3s stand-in and append to it the programs that it unpacks at its start."""

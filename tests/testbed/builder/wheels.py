@@ -20,6 +20,9 @@ from typing import BinaryIO
 from .cache import file_digest
 from .console import BedError, run
 
+# What Debian 12 runs. pip takes a named platform literally, without the older ones that it includes.
+_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64", "any")
+
 
 @dataclass(frozen=True)
 class Wheel:
@@ -64,6 +67,25 @@ def unpack_tree(wheel: Wheel, prefix: str, target: Path) -> None:
                 if mode and path.is_file():
                     path.chmod(mode)
     _remove_wheels(target)
+
+
+def download_all(requirements: Path, python: str, directory: Path) -> None:
+    """Download the wheels of a file of pins with hashes, for another Python than the one that runs here."""
+    run(
+        [
+            *_pip(),
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary=:all:",
+            f"--python-version={python}",
+            *(f"--platform={platform}" for platform in _PLATFORMS),
+            f"--dest={directory}",
+            f"--requirement={requirements}",
+        ],
+        timeout=1800,
+    )
 
 
 def _member(content: BinaryIO, name: str) -> BinaryIO:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from testbed.builder import bundle
 from testbed.builder.cache import Cache
-from testbed.builder.recipes import Recipes, load_pins
+from testbed.builder.recipes import BED, Recipes, load_pins
 
 
 def pins(**changes: Any) -> dict[str, Any]:
@@ -101,6 +101,38 @@ def test_each_published_name_says_where_it_is_from_and_whether_it_is_a_stand_in(
     for spec in load_pins()[table].values():
         assert spec["source"]
         assert isinstance(spec["stand_in"], bool)
+
+
+def test_an_image_of_ready_layers_needs_them_and_gets_no_files_but_those_named(tmp_path: Path) -> None:
+    changed = pins()
+    layered = {"name": "x/tool:1", "layers": ["tool/tool"], "user": "someone", "working_directory": "/root"}
+    changed["images"]["tool"] = layered
+    recipes = Recipes(Cache(tmp_path), changed)
+    recipes.cache.make("tool", recipes.key("tool"), lambda work: {"bytes": (work / "tool").write_bytes(b"layer")})
+    assert recipes.needs("image-tool") == {"tool"}
+    image = recipes.image("tool", tmp_path)
+    assert [layer.read_bytes() for layer in image.layers] == [b"layer"]
+    assert (image.files, image.user, image.working_directory) == ({}, "someone", "/root")
+
+
+# pyflyte works out the name of its tasks' image from its own version and its Python's.
+def test_the_task_image_has_the_name_that_its_flytekit_asks_for() -> None:
+    artefact, image = load_pins()["artefacts"]["flytekit"], load_pins()["images"]["flytekit"]
+    chosen = (BED / artefact["directory"] / "requirements.in").read_text()
+    version = re.search(r"^flytekit==(\S+)$", chosen, re.M)
+    assert version
+    assert image["name"] == f"cr.flyte.org/flyteorg/flytekit:py{artefact['python']}-{version[1]}"
+    assert image["source"].startswith(f"Debian's python{artefact['python']} and PyPI flytekit {version[1]};")
+
+
+def test_every_wheel_of_the_task_image_is_pinned_with_its_hashes() -> None:
+    directory = BED / load_pins()["artefacts"]["flytekit"]["directory"]
+    pinned = re.sub(r"\\\n", "", (directory / "requirements.txt").read_text())
+    lines = [line for line in pinned.splitlines() if not line.startswith("#")]
+    for line in lines:
+        assert re.fullmatch(r"[a-z0-9-]+==\S+(?: +--hash=sha256:[0-9a-f]{64})+", line), line
+    for chosen in re.findall(r"^[^#\s]\S*", (directory / "requirements.in").read_text(), re.M):
+        assert any(line.startswith(f"{chosen} ") for line in lines), f"{chosen}: run make lock"
 
 
 def test_everything_is_pinned_and_everything_needed_is_there(tmp_path: Path) -> None:

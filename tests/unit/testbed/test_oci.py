@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -79,6 +80,38 @@ def test_layer_has_directories_links_and_a_tmp_for_everyone(tmp_path: Path) -> N
     assert found["bin/sh"].issym() and found["bin/sh"].linkname == "busybox"
     assert found["usr/bin/thing"].mode == 0o755
     assert {member.uid for member in found.values()} == {0}
+
+
+def test_ready_layers_lie_below_the_files(tmp_path: Path) -> None:
+    ready = tmp_path / "root.tar"
+    ready.write_bytes(b"\0" * 10240)  # an empty tar file
+    archive = make(tmp_path, layers=[ready])
+    manifest = json.loads(blob(archive, json.loads(archive["index.json"])["manifests"][0]))
+    below, above = manifest["layers"]
+    assert blob(archive, below) == ready.read_bytes()
+    assert members(blob(archive, above)) == {"usr/bin/thing": b"#!/bin/true\n"}
+    config = json.loads(blob(archive, manifest["config"]))
+    assert config["rootfs"]["diff_ids"] == [below["digest"], above["digest"]]
+
+
+def test_a_compressed_layer_is_known_by_its_content_too(tmp_path: Path) -> None:
+    ready = tmp_path / "root.tar.gz"
+    ready.write_bytes(gzip.compress(b"\0" * 10240))
+    archive = make(tmp_path, layers=[ready])
+    manifest = json.loads(blob(archive, json.loads(archive["index.json"])["manifests"][0]))
+    assert manifest["layers"][0]["mediaType"] == "application/vnd.oci.image.layer.v1.tar+gzip"
+    assert blob(archive, manifest["layers"][0]) == ready.read_bytes()
+    config = json.loads(blob(archive, manifest["config"]))
+    assert config["rootfs"]["diff_ids"][0] == "sha256:" + hashlib.sha256(b"\0" * 10240).hexdigest()
+
+
+def test_image_says_where_its_program_starts_and_with_what_environment(tmp_path: Path) -> None:
+    archive = make(tmp_path, working_directory="/root", environment={"PYTHONPATH": "/root"})
+    manifest = json.loads(blob(archive, json.loads(archive["index.json"])["manifests"][0]))
+    config = json.loads(blob(archive, manifest["config"]))["config"]
+    assert config["WorkingDir"] == "/root"
+    assert config["Env"][0].startswith("PATH=")
+    assert config["Env"][1:] == ["PYTHONPATH=/root"]
 
 
 def test_images_of_one_archive_share_equal_layers(tmp_path: Path) -> None:
