@@ -16,7 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from builder import bundle, golang, hostimage, hosts, mirror, tools
+from builder import bundle, client, golang, hostimage, hosts, mirror, tools
 from builder.cache import Cache, cache_root
 from builder.console import BedError, duration, say
 from builder.recipes import Recipes, load_pins
@@ -102,6 +102,7 @@ def _clean_cache(cache: Cache, recipes: Recipes, options: argparse.Namespace) ->
     for part in ("artefacts", "bundle", "mirror", "tmp"):
         shutil.rmtree(cache.root / part, ignore_errors=True)
     hostimage.remove_all()
+    client.remove_images()
 
 
 def _parser() -> argparse.ArgumentParser:
