@@ -63,7 +63,7 @@ STAGES = (
     Stage("flyte chart", f"{BIN}pytest tests/unit/testbed/test_flyte_chart.py", "10 s", TEST),  # with the bundle's Helm
     Stage("host image", f"{BIN}python tests/testbed/bed.py host-image", "1 s, 3 min the first time", TEST, needed=True),
     Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "2 min", TEST),
-    Stage("molecule default", "tests/scenario.sh molecule test -s default", "12 min", TEST),
+    Stage("molecule default", "tests/scenario.sh molecule test -s default", "15 min", TEST),
     Stage("bad input", "tests/scenario.sh pytest tests/integration/site/test_bad_input.py", "3 min", TEST),
     Stage("life of a site", f"tests/scenario.sh pytest {LIFE}", "17 min", TEST),
     Stage(

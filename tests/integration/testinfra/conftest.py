@@ -12,8 +12,11 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import subprocess
+import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,11 @@ from typing import Any
 import boto3
 import grpc
 import pytest
+from testbed.builder.client import Client
 from testinfra.host import Host
+
+WORKFLOWS = Path(__file__).parents[2] / "support" / "workflows"
+DOMAINS = ("development", "staging", "production")
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,80 @@ def kubectl(host: Host) -> Callable[..., Any]:
         return json.loads(command.stdout) if "json" in arguments else command.stdout.strip()
 
     return run
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Client:
+    """A user's machine with the files that the site hands out, as docs/clients.md has it."""
+    return Client(
+        configuration=site.directory / "client" / "config.yaml",
+        authority=site.directory / "ca.crt",
+        folder=WORKFLOWS,
+        names={site.domain: site.address, site.s3_domain: site.address},
+    )
+
+
+@dataclass(frozen=True)
+class Execution:
+    """An execution as its user saw it: what pyflyte said of it, and what the API answers afterwards."""
+
+    project: str
+    name: str
+    said: subprocess.CompletedProcess[str]
+    phase: str
+    error: str
+    outputs: dict[str, Any]
+    seconds: float
+    listed: bool
+
+
+RunWorkflow = Callable[..., Execution]
+
+
+@pytest.fixture(scope="module")
+def run_workflow(client: Client) -> RunWorkflow:
+    """Run a workflow of proof.py to its end: ``run_workflow("answer", 21, project="flytesnacks")``."""
+
+    def run(workflow: str, number: int, project: str = "flytesnacks") -> Execution:
+        name = f"t{uuid.uuid4().hex[:10]}"
+        said = client.pyflyte(
+            "run", "--remote", "--wait", "--poll-interval=1", f"--project={project}", "--domain=development",
+            f"--name={name}", "proof.py", workflow, f"--number={number}",
+        )  # fmt: skip
+        shown = client.python("executions.py", "show", project, name)
+        assert shown.returncode == 0, f"pyflyte said: {said.stdout}{said.stderr}\nthe API: {shown.stdout}{shown.stderr}"
+        return Execution(project=project, name=name, said=said, **json.loads(shown.stdout))
+
+    return run
+
+
+@pytest.fixture
+def make_project(site: Site, request_url: Request, kubectl: Callable[..., Any]) -> Callable[[str], set[str]]:
+    """Make a project by the API unless it is there; answers its namespaces that have all that tasks need, in time."""
+
+    def complete(namespace: str) -> bool:
+        wanted = {"secret/flyte-task-s3", "configmap/site-ca", "podtemplate/flyte-task"}
+        kinds = "secret,configmap,podtemplate"
+        found = kubectl("get", kinds, "-n", namespace, "--ignore-not-found", "-o", "name").split()
+        return wanted <= set(found)
+
+    def make(project: str) -> set[str]:
+        body = json.dumps({"project": {"id": project, "name": project}}).encode()
+        headers = {"Content-Type": "application/json"}
+        made = request_url(f"{site.url}/api/v1/projects", method="POST", data=body, headers=headers)
+        assert made.status in (200, 409)
+        namespaces = {f"{project}-{domain}" for domain in DOMAINS}
+        deadline = time.monotonic() + 120
+        while (ready := {name for name in namespaces if complete(name)}) != namespaces and time.monotonic() < deadline:
+            time.sleep(2)
+        return ready
+
+    return make
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Reboot after everything else, so that what ran before is there to come back."""
+    items.sort(key=lambda item: item.path.name == "test_reboot.py")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,7 +1,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host that restarts brings its site back by itself."""
+"""A host that restarts brings its site back by itself. These tests run last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from .conftest import Request, Site, from_inventory
+from .conftest import Request, RunWorkflow, Site, from_inventory
 
 testinfra_hosts = ["ansible://k3s_servers"]
 
@@ -41,3 +41,9 @@ def test_the_site_comes_back_after_a_reboot(
     nodes = kubectl("get", "nodes", "-o", "json")["items"]
     ready = [condition["status"] for condition in nodes[0]["status"]["conditions"] if condition["type"] == "Ready"]
     assert ready == ["True"]
+
+
+def test_a_workflow_runs_after_the_reboot(run_workflow: RunWorkflow) -> None:
+    execution = run_workflow("answer", 4)
+    assert (execution.phase, execution.error) == ("SUCCEEDED", "")
+    assert execution.outputs["o0"]["scalar"]["primitive"] == {"stringValue": "the answer is 8"}

@@ -18,7 +18,7 @@ import grpc
 import pytest
 from testinfra.host import Host
 
-from .conftest import Request, Site
+from .conftest import DOMAINS, Request, Site
 
 testinfra_hosts = ["ansible://k3s_servers"]
 
@@ -95,33 +95,11 @@ def test_postgresql_answers_pods_by_name(site: Site, kubectl: Callable[..., Any]
     assert "accepting connections" in output
 
 
-def namespaces_with_everything(kubectl: Callable[..., Any], project: str) -> set[str]:
-    ready = set()
-    for domain in ("development", "staging", "production"):
-        namespace = f"{project}-{domain}"
-        found = kubectl(
-            "get", "secret,configmap,podtemplate", "-n", namespace, "--ignore-not-found", "-o", "name"
-        ).split()
-        if {"secret/flyte-task-s3", "configmap/site-ca", "podtemplate/flyte-task"} <= set(found):
-            ready.add(namespace)
-    return ready
-
-
 @pytest.mark.parametrize("project", ["flytesnacks", "later"])
 def test_every_project_namespace_has_keys_authority_and_template(
-    project: str, site: Site, request_url: Request, kubectl: Callable[..., Any]
+    project: str, site: Site, make_project: Callable[[str], set[str]], kubectl: Callable[..., Any]
 ) -> None:
-    if project != "flytesnacks":
-        body = json.dumps({"project": {"id": project, "name": project}}).encode()
-        made = request_url(
-            f"{site.url}/api/v1/projects", method="POST", data=body, headers={"Content-Type": "application/json"}
-        )
-        assert made.status in (200, 409)
-    deadline = time.monotonic() + 120
-    expected = {f"{project}-{domain}" for domain in ("development", "staging", "production")}
-    while (ready := namespaces_with_everything(kubectl, project)) != expected and time.monotonic() < deadline:
-        time.sleep(2)
-    assert ready == expected
+    assert make_project(project) == {f"{project}-{domain}" for domain in DOMAINS}
     secret = kubectl("get", "secret", "flyte-task-s3", "-n", f"{project}-development", "-o", "json")
     key = base64.b64decode(secret["data"]["FLYTE_AWS_SECRET_ACCESS_KEY"]).decode()
     assert key == site.secret("object_store_secret_key")
