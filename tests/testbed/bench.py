@@ -4,6 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure a first run, a second run, and a plain script that takes the same steps without Ansible: ``make bench``.
 
+And a workflow through Flyte beside its pods started by hand.
+
 The script is given everything ready made (the files, units, manifests and values that Ansible wrote on the other host),
 so it is the least that these steps can cost: copy, install packages, start, apply, wait.
 """
@@ -22,12 +24,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import bench_workflow
 from builder import hosts, inventory
 
 ROOT = Path(__file__).resolve().parents[2]
 BED = [sys.executable, str(ROOT / "tests/testbed/bed.py")]
 BIN = Path(sys.executable).parent
-RELEASE = "flyte-binary"
+RELEASE, DOMAIN = "flyte-binary", "flyte.test"
 ANSIBLE, SCRIPT = "flyte-onprem-bench-ansible", "flyte-onprem-bench-script"
 # What Ansible places that is not from a package and not made by the services themselves.
 PLACED = (
@@ -200,12 +203,14 @@ def main() -> int:
             subprocess.run([*BED, "host-down", name], check=True, stdout=subprocess.DEVNULL)
         try:
             subprocess.run([*BED, "host-up", ANSIBLE], check=True, stdout=subprocess.DEVNULL)
-            variables = {"site_domain": "flyte.test", "site_directory": str(folder / "site"), "site_bundle": bundle}
+            variables = {"site_domain": DOMAIN, "site_directory": str(folder / "site"), "site_bundle": bundle}
             inventory.write_one_host(folder / "hosts.yml", "bench", ANSIBLE, variables)
             say("first run (usually 5 min)")
             first, first_counted = play(folder)
             say("second run (usually 1 min)")
             second, second_counted = play(folder)
+            say("the same workflow by Flyte and by hand, three times (usually 2 min)")
+            workflow = bench_workflow.measure(ANSIBLE, folder / "site", DOMAIN)
             subprocess.run([*BED, "host-up", SCRIPT], check=True, stdout=subprocess.DEVNULL)
             packages, helm = collect(folder)
             say("the plain script (usually 3 min)")
@@ -220,6 +225,9 @@ def main() -> int:
     say(f"{'second run (no change)':24}{second:>10.0f}{second_counted['executions']:>20}")
     say(f"first run / script       {first / script:.2f}   (aim: at most 1.5)")
     say(f"second run / first run   {second / first:.2f}   (aim: at most 0.2)")
+    say("")
+    for line in workflow.lines:
+        say(line)
     for title, counted in (("first", first_counted), ("second", second_counted)):
         say(f"slowest tasks of the {title} run:")
         for task, seconds in counted["slowest"]:
