@@ -1078,4 +1078,261 @@ FLYTE = (
     ),
 )
 
-CATALOGUE = {entry.id: entry for entry in (*TLS, *S3, *DATABASE, *CLUSTER, *FLYTE)}
+# Context of the entries for a workflow that runs: {project}, {task_namespace}, {task_secret}, {task_template}, {image},
+# {namespace}, {release}, {host}, {run_timeout}.
+WORKFLOW = (
+    Entry(
+        id="FLYTE-60",
+        title="A workflow of two tasks runs in project {project}",
+        expected="SUCCEEDED with the right output within {run_timeout} seconds",
+        cause="It had not ended when the time was up, or ended otherwise than it should; what was seen is above.",
+        fix=(
+            "Look at the execution in the console, and at its pods: kubectl -n {task_namespace} get pods,events. On a "
+            "slow host give it more time (flyte_verify_timeout)."
+        ),
+    ),
+    Entry(
+        id="FLYTE-61",
+        title="Flyte makes or opens project {project}",
+        expected="a project for the workflow of this check",
+        cause="Flyte refuses the project: its name is not fit for Kubernetes, or its database cannot be written to.",
+        fix="Look at the log of Flyte's pod, or choose another name (flyte_verify_project).",
+    ),
+    Entry(
+        id="FLYTE-62",
+        title="Namespace {task_namespace} has the PodTemplate of tasks",
+        expected="PodTemplate {task_template}",
+        cause=(
+            "Without it tasks start without the site's certificates. Flyte makes it from its cluster resource "
+            "templates, if it may, and does not make again what somebody deleted."
+        ),
+        fix=(
+            "kubectl -n {namespace} rollout restart deployment/{release} makes Flyte look anew; if it stays away, run "
+            "the playbook flyte.onprem.flyte, which brings the template and the right to make it."
+        ),
+    ),
+    Entry(
+        id="FLYTE-63",
+        title="The code of the tasks can be uploaded",
+        expected="an upload with Flyte's signed URL accepted",
+        cause="pyflyte uploads code this way; the store or a proxy before it refused what Flyte had signed.",
+        fix=(
+            "Compare storage.signedURL in Flyte's configuration with the store's public address, and run "
+            "s3_bucket_check with Flyte's keys."
+        ),
+    ),
+    Entry(
+        id="FLYTE-64",
+        title="Flyte registers tasks, workflow and launch plan",
+        expected="accepted, or known already",
+        cause="Flyte refuses them, or could not write them to its bucket or database; its words are above.",
+        fix="Look at the log of Flyte's pod.",
+    ),
+    Entry(
+        id="FLYTE-65",
+        title="The check has cleaned up after itself",
+        expected="no execution that runs, no FlyteWorkflow object and no pod of it",
+        cause="Flyte or the cluster did not remove what the workflow had made.",
+        fix=(
+            "kubectl -n {task_namespace} delete flyteworkflows --all; if they stay, Flyte's controller does not run: "
+            "look at the log of Flyte's pod."
+        ),
+    ),
+    Entry(
+        id="FLYTE-70",
+        title="The image of a task is found",
+        expected="{image} on the node or in its registry",
+        cause="The image is not on the node, and the registry has no image of that name and tag.",
+        fix=(
+            "Correct the image's name or push it to the registry; without internet, make a bundle that holds it, or "
+            "import it on each node: k3s ctr images import FILE."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/2792",
+    ),
+    Entry(
+        id="FLYTE-71",
+        title="Nodes reach the registry of a task's image",
+        expected="{image} on the node, or its registry reachable from there",
+        cause="The image is not on the node, and the registry's name or address cannot be reached from it.",
+        fix=(
+            "Without internet, bring the image along: in the bundle, or k3s ctr images import FILE on each node. "
+            "Otherwise give the node a way to the registry: DNS, route, proxy, or a mirror in k3s_registries."
+        ),
+    ),
+    Entry(
+        id="FLYTE-72",
+        title="Images that are on the node are not pulled",
+        expected="imagePullPolicy IfNotPresent in the pods of tasks",
+        cause=(
+            "The API server fills in the policy Always for the untagged placeholder in a PodTemplate without a policy, "
+            "and for tags called latest; Flyte hands it on to every task, and no registry has a side-loaded image."
+        ),
+        fix=(
+            "Set imagePullPolicy: IfNotPresent in PodTemplate {task_template} of namespace {task_namespace} (the "
+            "playbook flyte.onprem.flyte does), and give images a tag other than latest."
+        ),
+    ),
+    Entry(
+        id="FLYTE-73",
+        title="The registry hands out a task's image",
+        expected="{image} from its registry, with or without credentials",
+        cause="The registry wants credentials that the node does not have, or hides that there is no such image.",
+        fix=(
+            "Give the nodes credentials in k3s_registries, or the service account of the tasks' namespace an "
+            "imagePullSecret, and look whether name and tag are right."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/2624",
+    ),
+    Entry(
+        id="FLYTE-74",
+        title="Nodes trust the certificate of a task's registry",
+        expected="a registry whose certificate the node trusts",
+        cause="The registry's certificate is from an authority that the node's container runtime does not know.",
+        fix="Name the authority in k3s_registries (configs, tls, ca_file), or install it on the nodes.",
+    ),
+    Entry(
+        id="FLYTE-75",
+        title="The pod of a task can be started",
+        expected="a pod whose Secrets, ConfigMaps and volumes are there",
+        cause="The pod names something that its namespace lacks, or the node cannot set it up; see above.",
+        fix=(
+            "Make the object that is named above in namespace {task_namespace}, or take it out of PodTemplate "
+            "{task_template}."
+        ),
+    ),
+    Entry(
+        id="FLYTE-76",
+        title="The object store accepts the keys of tasks",
+        expected="the right keys in Secret {task_secret} of namespace {task_namespace}",
+        cause=(
+            "The keys in the Secret are not those of the store's user: changed there and not here, or written by hand."
+        ),
+        fix=(
+            "Run the playbook flyte.onprem.flyte, which sets them in every project within a minute. Flyte does not "
+            "mend a Secret that somebody else changed until its keys change: delete it and restart Flyte's pod."
+        ),
+    ),
+    Entry(
+        id="FLYTE-77",
+        title="The object store accepts Flyte's own keys",
+        expected="the right keys in the Secret that Flyte's storage settings come from",
+        cause="Flyte was started with keys that the store does not know any more; it reads them at its start only.",
+        fix="Run flyte.onprem.backends and flyte.onprem.flyte with the same site_object_store_secret_key.",
+    ),
+    Entry(
+        id="FLYTE-78",
+        title="Tasks trust the certificate of the object store",
+        expected="the site's authority in the pods of tasks, and AWS_CA_BUNDLE that names it",
+        cause=(
+            "The task's pod lacks the authority: ConfigMap or PodTemplate is missing in its namespace, or the task has "
+            "a PodTemplate of its own that does not mount it."
+        ),
+        fix=(
+            "Compare PodTemplate {task_template} and its ConfigMap in namespace {task_namespace} with those of another "
+            "project. Flyte does not make again what somebody deleted until it is restarted: kubectl -n {namespace} "
+            "rollout restart deployment/{release}."
+        ),
+        reference="https://github.com/fsspec/s3fs/issues/342",
+    ),
+    Entry(
+        id="FLYTE-79",
+        title="Flyte's pod trusts the certificate of the object store",
+        expected="SSL_CERT_DIR with the site's authority on Flyte's container",
+        cause="Flyte's own pod lacks the authority of the store's certificate, or has an old one.",
+        fix="Run the playbook flyte.onprem.flyte, which hands it the authority and restarts it.",
+    ),
+    Entry(
+        id="FLYTE-80",
+        title="Pods resolve the name {host}",
+        expected="an address for {host} from the cluster's DNS",
+        cause="Pods ask the cluster's DNS, which knows neither the site's names nor the nodes' /etc/hosts by itself.",
+        fix=(
+            "Add {host} to k3s_cluster_dns_hosts and run flyte.onprem.cluster, or to the DNS of the network; "
+            "kubectl -n kube-system get configmap coredns-custom shows what pods know."
+        ),
+    ),
+    Entry(
+        id="FLYTE-81",
+        title="Pods reach {host}",
+        expected="a connection from pods to {host}",
+        cause="The name resolves, but nothing listens there, or a firewall lets nothing from pods through.",
+        fix="Start the object store, correct the port in its endpoint, or admit the pods' network in its firewall.",
+    ),
+    Entry(
+        id="FLYTE-82",
+        title="The quota of namespace {task_namespace} has room for a task",
+        expected="a ResourceQuota and a LimitRange that let the tasks in",
+        cause="The namespace's ResourceQuota or LimitRange admits less than a task asks for; see above.",
+        fix=(
+            "Raise it (kubectl -n {task_namespace} get resourcequota,limitrange), wait for other tasks to end, or let "
+            "tasks ask for less (flyte_task_resources)."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/2933",
+    ),
+    Entry(
+        id="FLYTE-83",
+        title="A node takes the pods of tasks",
+        expected="a node with room for a task, and without a taint against it",
+        cause="No node has the CPU or memory that a task asks for, or those that have it keep its pods away.",
+        fix=(
+            "Let tasks ask for less (flyte_task_resources), add a node, or wait for other tasks to end; for taints, "
+            "kubectl describe nodes."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/6226",
+    ),
+    Entry(
+        id="FLYTE-84",
+        title="The site's limits admit a task",
+        expected="requests and limits of a task below those of the site",
+        cause="A task asks for more than the site's task_resources.limits, and Flyte refuses to register it.",
+        fix="Raise flyte_task_resources limits, or let the task ask for less.",
+    ),
+    Entry(
+        id="FLYTE-85",
+        title="Tasks have the CPU to start in time",
+        expected="half a CPU or more for each task",
+        cause="With a tenth of a CPU the start of Python alone takes a minute, and longer on a small host.",
+        fix="Raise cpu in flyte_task_resources defaults to 500m or more.",
+    ),
+    Entry(
+        id="FLYTE-86",
+        title="Tasks have the memory that they need",
+        expected="a memory limit that Python and flytekit fit into",
+        cause="The kernel killed the task at its memory limit.",
+        fix="Raise memory in flyte_task_resources defaults (500Mi is enough for a small task), or in the task.",
+    ),
+    Entry(
+        id="FLYTE-87",
+        title="Webhooks admit the pods of tasks",
+        expected="an answer from every webhook that sees the pod",
+        cause="A webhook does not answer or refuses the pod; while it does, the API server makes no such pod.",
+        fix=(
+            "For Flyte's own webhook restart Flyte's pod (kubectl -n {namespace} rollout restart "
+            "deployment/{release}); for another, mend or remove its configuration: kubectl get "
+            "mutatingwebhookconfigurations,validatingwebhookconfigurations."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/4050",
+    ),
+    Entry(
+        id="FLYTE-88",
+        title="Flyte's controller takes up executions",
+        expected="an execution that is queued within seconds",
+        cause=(
+            "Flyte accepts executions, but its controller (propeller) does not run: disabled in its configuration, "
+            "stopped, or without the right to see FlyteWorkflow objects."
+        ),
+        fix=(
+            "Look whether flyte-core-components.propeller.disabled is set, and at the log of Flyte's pod: kubectl -n "
+            "{namespace} logs deployment/{release}; then restart it."
+        ),
+    ),
+    Entry(
+        id="FLYTE-89",
+        title="The tasks do their work",
+        expected="no error of a task's own",
+        cause="The task failed by itself, for a reason that this check does not know.",
+        fix="Read the whole text above; its last lines say most. There may be more in the log of the task's pod.",
+    ),
+)
+
+CATALOGUE = {entry.id: entry for entry in (*TLS, *S3, *DATABASE, *CLUSTER, *FLYTE, *WORKFLOW)}

@@ -36,8 +36,8 @@ UPLOAD_NAME = "flyte-onprem-check"
 CRD = "flyteworkflows.flyte.lyft.com"
 WEBHOOK = "flyte-pod-webhook.flyte.org"
 
-_REACH = _reach.ReachIds(name="FLYTE-10", port="FLYTE-12", way="FLYTE-11")
-_REACH_STORE = _reach.ReachIds(name="S3-01", port="S3-21", way="S3-22")
+REACH = _reach.ReachIds(name="FLYTE-10", port="FLYTE-12", way="FLYTE-11")
+REACH_STORE = _reach.ReachIds(name="S3-01", port="S3-21", way="S3-22")
 _NO_ROUTE = "FLYTE-13"
 _NO_BACKEND = "FLYTE-14"
 _NO_ANSWER = "FLYTE-19"
@@ -80,7 +80,7 @@ def probe_service(
     report: Report, target: Target, *, http_port: int | None, grpc: bool, upload: bool, write: bool
 ) -> Check:
     """Add all rows about the address; the last one is that of C(/healthcheck)."""
-    reached = _reach.reach(report, target.address, ids=_REACH, ca_file=target.ca_file, timeout=target.timeout)
+    reached = _reach.reach(report, target.address, ids=REACH, ca_file=target.ca_file, timeout=target.timeout)
     endpoint = {"endpoint": target.address.endpoint, "host": target.address.host}
     healthy = report.check("FLYTE-15", lambda: _health(target), after=[reached], **endpoint)
 
@@ -158,11 +158,11 @@ def refusal(answer: Answer, path: str) -> Failed | Skipped:
         return Failed(seen, id=_NO_ROUTE)
     if answer.status in (502, 503, 504):
         return Failed(seen, id=_NO_BACKEND)
-    words = _words(answer)
+    words = words_of(answer)
     return Failed(f"{seen}: {words}" if words else seen)
 
 
-def _words(answer: Answer) -> str:
+def words_of(answer: Answer) -> str:
     """What Flyte says about a refusal: its gateway sends a JSON object with the message."""
     try:
         found = json.loads(answer.body)
@@ -347,7 +347,7 @@ def probe_upload(report: Report, target: Target, *, wanted: bool, write: bool, a
     }
     report.facts["upload_endpoint"] = url.address.endpoint
     reached = _reach.reach(
-        report, url.address, ids=_REACH_STORE, ca_file=target.ca_file, timeout=target.timeout, after=[signed]
+        report, url.address, ids=REACH_STORE, ca_file=target.ca_file, timeout=target.timeout, after=[signed]
     )
 
     def put() -> str:
@@ -466,7 +466,7 @@ def _pods(api: _kubernetes.Api, flyte: Installation) -> str:
 
 
 def _definition(api: _kubernetes.Api) -> str:
-    found = _find(api, f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD}")
+    found = find(api, f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD}")
     if found is None:
         raise Failed("it is not there")
     if found["metadata"].get("deletionTimestamp"):
@@ -474,7 +474,8 @@ def _definition(api: _kubernetes.Api) -> str:
     return "it is there"
 
 
-def _find(api: _kubernetes.Api, path: str) -> Json | None:
+def find(api: _kubernetes.Api, path: str) -> Json | None:
+    """The object at C(path), or None where there is none."""
     try:
         return api.get(path)
     except _kubernetes.ApiError as exc:
@@ -500,7 +501,7 @@ def _task_secrets(api: _kubernetes.Api, flyte: Installation) -> str:
         raise Skipped("no task_secret was given")
     problems = []
     for namespace in _expected(flyte):
-        found = _find(api, f"/api/v1/namespaces/{namespace}/secrets/{flyte.task_secret}")
+        found = find(api, f"/api/v1/namespaces/{namespace}/secrets/{flyte.task_secret}")
         if found is None:
             problems.append(f"no Secret in {namespace}")
             continue
@@ -537,7 +538,7 @@ def _webhook_certificate(api: _kubernetes.Api, hooks: t.Sequence[Json], flyte: I
             continue
         # The chart names the Secret after the Service.
         name = f"{hook['service']['name']}-secret"
-        secret = _find(api, f"/api/v1/namespaces/{flyte.namespace}/secrets/{name}")
+        secret = find(api, f"/api/v1/namespaces/{flyte.namespace}/secrets/{name}")
         if secret is None:
             raise Failed(f"Secret {name} is not there")
         data = secret.get("data") or {}
@@ -576,11 +577,17 @@ def _admits_pods_with_secrets(api: _kubernetes.Api, namespace: str) -> bool:
 
 
 def _leftovers(api: _kubernetes.Api) -> str:
-    left = []
-    for hook in flyte_webhooks(api):
-        service = hook["service"]
-        if _find(api, f"/api/v1/namespaces/{service['namespace']}/services/{service['name']}") is None:
-            left.append(f"{hook['configuration']} (service {service['namespace']}/{service['name']} is gone)")
+    left = leftover_webhooks(api)
     if left:
         raise Failed(", ".join(left))
     return "none"
+
+
+def leftover_webhooks(api: _kubernetes.Api) -> list[str]:
+    """Configurations of Flyte's webhooks whose Service is gone."""
+    left = []
+    for hook in flyte_webhooks(api):
+        service = hook["service"]
+        if find(api, f"/api/v1/namespaces/{service['namespace']}/services/{service['name']}") is None:
+            left.append(f"{hook['configuration']} (service {service['namespace']}/{service['name']} is gone)")
+    return left

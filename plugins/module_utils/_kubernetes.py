@@ -93,6 +93,9 @@ class Api:
     def post(self, path: str, body: Json, **query: str) -> Json:
         return self._json("POST", path, query=query, body=body)
 
+    def delete(self, path: str, **query: str) -> Json:
+        return self._json("DELETE", path, query=query)
+
     def text(self, path: str, **query: str) -> str:
         return self._ask("GET", path, query=query).decode("utf-8", "replace")
 

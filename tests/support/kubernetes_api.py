@@ -28,7 +28,10 @@ REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 @dataclass
 class FakeApi:
-    """Objects by path, or by method and path. A list path answers a dict as it is; an int answers that HTTP status."""
+    """Objects by path, or by method and path. A list path answers a dict as it is; an int answers that HTTP status.
+
+    A function is asked each time. What is deleted is gone, unless the method and path have an answer of their own.
+    """
 
     objects: dict[str, Any] = field(default_factory=dict)
     allows: Callable[[dict[str, str]], bool] = field(default=lambda attributes: True)
@@ -54,6 +57,10 @@ class FakeApi:
         if method == "POST" and path == REVIEWS:
             return 201, {"status": {"allowed": self.allows(body["spec"]["resourceAttributes"])}}
         found = self.objects.get(f"{method} {path}", self.objects.get(path, 404))
+        if method == "DELETE" and f"{method} {path}" not in self.objects:
+            self.objects.pop(path, None)
+        if callable(found):
+            found = found()
         if isinstance(found, int):
             return found, {"kind": "Status", "message": f"status {found} for {path}", "code": found}
         if isinstance(found, tuple):
@@ -84,7 +91,7 @@ def kubernetes_api(objects: dict[str, Any], *, tls: Leaf | None = None) -> Itera
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = handle_any  # noqa: N815
+        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815
 
         def log_message(self, *_arguments: object) -> None:
             pass
