@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.modules import Result, run_module
 from support.servers import free_port
-from support.workflows import FakeControlPlane, control_plane, refusal
+from support.control_plane import FakeControlPlane, control_plane, refusal
 
 from ansible_collections.flyte.onprem.plugins.modules.flyte_workflow_check import main
 
