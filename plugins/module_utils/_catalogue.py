@@ -1217,7 +1217,7 @@ WORKFLOW = (
         title="The object store accepts Flyte's own keys",
         expected="the right keys in the Secret that Flyte's storage settings come from",
         cause="Flyte was started with keys that the store does not know any more; it reads them at its start only.",
-        fix="Run flyte.onprem.backends and flyte.onprem.flyte with the same site_object_store_secret_key.",
+        fix="Run flyte.onprem.backends and flyte.onprem.flyte, which give store and Flyte the same keys.",
     ),
     Entry(
         id="FLYTE-78",

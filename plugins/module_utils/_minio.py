@@ -61,7 +61,10 @@ class Server:
 
 @dataclass(frozen=True)
 class Access:
-    """The user and policy that are wanted; C(document) and C(secret_key) matter only where they are to be present."""
+    """The user and policy that are wanted; C(document) and C(secret_key) matter only where they are to be present.
+
+    An empty C(policy) leaves all policies alone.
+    """
 
     access_key: str
     policy: str
@@ -235,7 +238,7 @@ def unreachable_words(error: BaseException) -> str:
 def look(admin: Admin, access: Access) -> Found:
     """What is there now; nothing is changed."""
     user = admin.user(access.access_key)
-    document = admin.policy(access.policy)
+    document = admin.policy(access.policy) if access.policy else None
     if user is None:
         return Found(document=document)
     status = str(user.get("status"))

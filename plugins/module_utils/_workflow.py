@@ -38,7 +38,12 @@ from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     Skipped,
     Warned,
 )
-from ansible_collections.flyte.onprem.plugins.module_utils._workflow_diagnosis import Evidence, Finding, diagnose
+from ansible_collections.flyte.onprem.plugins.module_utils._workflow_diagnosis import (
+    Evidence,
+    Finding,
+    diagnose,
+    post_mortem,
+)
 
 RAN = "FLYTE-60"
 PROJECT = "FLYTE-61"
@@ -189,11 +194,7 @@ class Run:
         try:
             row = self.row(PROJECT, self.open_project, self.signed)
             if api:
-                row = self.row(NAMESPACE, self.wait_for_namespace, row)
-                if self.plan.task_template:
-                    row = self.row(TEMPLATE, lambda: self.wait_for("podtemplates", self.plan.task_template), row)
-                if self.plan.task_secret:
-                    row = self.row(TASK_SECRET, lambda: self.wait_for("secrets", self.plan.task_secret), row)
+                row = self.namespace_rows(api, row)
             row = self.upload(row)
             row = self.row(REGISTERED, self.register, row)
             self.row(RAN, self.run, row)
@@ -311,9 +312,7 @@ class Run:
         seconds = self.clock.now() - began
         self.report.facts["execution"] = self.name
         if self.phase != "SUCCEEDED":
-            finding = diagnose(self.evidence(ended=True))
-            assert finding is not None  # a run that has ended always has one
-            raise Diagnosed(finding)
+            raise Diagnosed(post_mortem(self.evidence()))
         output = spec.output_of(self.call("GET", self.place("data/executions")))
         if output != spec.ANSWER:
             raise Failed(f"execution {self.name} succeeded, and its output is {output!r} and not {spec.ANSWER!r}")
@@ -381,7 +380,7 @@ class Run:
             return list(self.call("GET", self.place("node_executions") + "?limit=20").get("node_executions") or [])
         return []
 
-    def evidence(self, *, ended: bool = False) -> Evidence:
+    def evidence(self) -> Evidence:
         """All that can be learnt now. What cannot be asked is left out."""
         flyte = _words(self.closure)
         for node in self.nodes():
@@ -391,10 +390,10 @@ class Run:
                 for task in self.call("GET", f"{path}?limit=20").get("task_executions") or []:
                     flyte += _words(task.get("closure") or {})
         if self.api is None:
-            return Evidence(flyte=_once(flyte), ended=ended)
-        return self.cluster_evidence(self.api, flyte, ended=ended)
+            return Evidence(flyte=_once(flyte))
+        return self.cluster_evidence(self.api, flyte)
 
-    def cluster_evidence(self, api: _kubernetes.Api, flyte: list[str], *, ended: bool) -> Evidence:
+    def cluster_evidence(self, api: _kubernetes.Api, flyte: list[str]) -> Evidence:
         namespace = f"/api/v1/namespaces/{self.workflow.namespace}"
         pods = _items(api, f"{namespace}/pods", labelSelector=f"execution-id={self.name}")
         events = [
@@ -425,7 +424,6 @@ class Run:
             nodes=_items(api, "/api/v1/nodes"),
             leftovers=_asked(lambda: _flyte.leftover_webhooks(api), []),
             taken_up=taken_up,
-            ended=ended,
         )
 
     # The cluster
@@ -435,22 +433,29 @@ class Run:
         group = "/apis/flyte.lyft.com/v1alpha1"
         return f"{group}/namespaces/{self.workflow.namespace}/flyteworkflows/{self.name}"
 
-    def wait_for_namespace(self) -> str:
+    def namespace_rows(self, api: _kubernetes.Api, row: Check) -> Check:
+        """Wait for the namespace and what tasks need in it; Flyte makes all that in one go."""
         name = self.workflow.namespace
-        if not self.appears(f"/api/v1/namespaces/{name}", until=self.deadline):
-            raise Failed(f"{name} is not there after {self.plan.run_timeout:g} s")
-        return f"{name} is there"
 
-    def wait_for(self, kind: str, name: str) -> str:
-        """Flyte makes all objects of a namespace in one go."""
-        path = f"/api/v1/namespaces/{self.workflow.namespace}/{kind}/{name}"
-        if not self.appears(path, until=min(self.deadline, self.clock.now() + PATIENCE)):
-            raise Failed(f"there is no {name} in {self.workflow.namespace}")
-        return f"{name} is in {self.workflow.namespace}"
+        def namespace() -> str:
+            if not self.appears(api, f"/api/v1/namespaces/{name}", until=self.deadline):
+                raise Failed(f"{name} is not there after {self.plan.run_timeout:g} s")
+            return f"{name} is there"
 
-    def appears(self, path: str, *, until: float) -> bool:
-        assert self.api is not None  # only asked for with a cluster
-        api = self.api
+        def holds(kind: str, wanted: str) -> str:
+            until = min(self.deadline, self.clock.now() + PATIENCE)
+            if not self.appears(api, f"/api/v1/namespaces/{name}/{kind}/{wanted}", until=until):
+                raise Failed(f"there is no {wanted} in {name}")
+            return f"{wanted} is in {name}"
+
+        row = self.row(NAMESPACE, namespace, row)
+        if self.plan.task_template:
+            row = self.row(TEMPLATE, lambda: holds("podtemplates", self.plan.task_template), row)
+        if self.plan.task_secret:
+            row = self.row(TASK_SECRET, lambda: holds("secrets", self.plan.task_secret), row)
+        return row
+
+    def appears(self, api: _kubernetes.Api, path: str, *, until: float) -> bool:
         while True:
             found = _kubernetes.asked(lambda: _flyte.find(api, path))
             if found and not found["metadata"].get("deletionTimestamp"):

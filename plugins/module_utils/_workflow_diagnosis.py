@@ -72,7 +72,6 @@ class Evidence:
     nodes: t.Sequence[Json] = ()
     leftovers: t.Sequence[str] = ()
     taken_up: bool | None = None
-    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,20 +88,43 @@ class Finding:
 
 
 def diagnose(evidence: Evidence) -> Finding | None:
-    """The first cause that the evidence shows, or None; a run that has ended always has one."""
-    refused, unusable, unstarted = (
-        (_webhook, _quota, _task_limits),
-        (_task_words, _flyte_words),
-        (_image, _start, _node),
-    )
-    for rule in (*refused, _memory, *unusable, *unstarted, _controller):
+    """What keeps a run from its end; None where nothing seems to."""
+    return _first(evidence, _refused, _unusable, _unstarted, _controller, _slow)
+
+
+def post_mortem(evidence: Evidence) -> Finding:
+    """Why a run failed that has ended. If nobody knows, it was the task's own fault, and its words are the answer."""
+    found = _first(evidence, _refused, _unusable, _unstarted)
+    if found:
+        return found
+    words = "\n".join(part for part in (*evidence.flyte, *map(plain, evidence.task)) if part)
+    return Finding(OWN_ERROR, shortened(words) or "it failed without a word")
+
+
+Rule = t.Callable[[Evidence], t.Optional[Finding]]
+
+
+def _first(evidence: Evidence, *rules: Rule) -> Finding | None:
+    for rule in rules:
         found = rule(evidence)
         if found:
             return found
-    if evidence.ended:
-        words = "\n".join(part for part in (*evidence.flyte, *map(plain, evidence.task)) if part)
-        return Finding(OWN_ERROR, shortened(words) or "it failed without a word")
-    return _slow(evidence)
+    return None
+
+
+def _refused(evidence: Evidence) -> Finding | None:
+    """Kubernetes or Flyte did not let the pod in."""
+    return _first(evidence, _webhook, _quota, _task_limits)
+
+
+def _unusable(evidence: Evidence) -> Finding | None:
+    """What ran could not go on."""
+    return _first(evidence, _memory, _task_words, _flyte_words)
+
+
+def _unstarted(evidence: Evidence) -> Finding | None:
+    """The pod is there and does not run."""
+    return _first(evidence, _image, _start, _node)
 
 
 def plain(log: str) -> str:
@@ -255,7 +277,7 @@ def _node(evidence: Evidence) -> Finding | None:
 
 
 def _controller(evidence: Evidence) -> Finding | None:
-    if evidence.taken_up is False and not evidence.ended:
+    if evidence.taken_up is False:
         return Finding("FLYTE-88", "nobody has taken up the FlyteWorkflow object of the execution")
     return None
 

@@ -64,9 +64,8 @@ options:
         description: Secret key, 8 to 40 characters. Required with O(state=present).
         type: str
   policy:
-    description: The policy.
+    description: The policy. Required with O(state=present); without it, V(absent) removes the user alone.
     type: dict
-    required: true
     suboptions:
       name:
         description: Name of the policy.
@@ -110,6 +109,16 @@ EXAMPLES = r"""
             Action: [s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload]
             Resource: [arn:aws:s3:::flyte-metadata/*, arn:aws:s3:::flyte-data/*]
 
+- name: Remove a user whose key nobody uses any more, and leave the policy to the others
+  flyte.onprem.minio_access:
+    endpoint: https://s3.flyte.example.com:9000
+    ca_file: /etc/ssl/certs/site-ca.crt
+    admin_access_key: admin
+    admin_secret_key: "{{ site_minio_root_password }}"
+    user:
+      access_key: flyte-2025
+    state: absent
+
 - name: Take both away again
   flyte.onprem.minio_access:
     endpoint: https://s3.flyte.example.com:9000
@@ -130,7 +139,7 @@ access_key:
   returned: success
   sample: flyte
 policy:
-  description: Name of the policy.
+  description: Name of the policy; empty if there was none to look at.
   type: str
   returned: success
   sample: flyte
@@ -177,7 +186,6 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     },
     "policy": {
         "type": "dict",
-        "required": True,
         "options": {"name": {"type": "str", "required": True}, "document": {"type": "dict"}},
     },
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -189,14 +197,15 @@ def main() -> None:
     require(module, MINIO)
     params = module.params
     present = params["state"] == "present"
+    policy = params["policy"] or {}
     # required_if looks at the options of one level only.
-    if present and not (params["user"]["secret_key"] and params["policy"]["document"]):
+    if present and not (params["user"]["secret_key"] and policy.get("document")):
         module.fail_json(msg="state is present but user.secret_key or policy.document is missing")
     access = Access(
         access_key=params["user"]["access_key"],
         secret_key=params["user"]["secret_key"] or "",
-        policy=params["policy"]["name"],
-        document=params["policy"]["document"] or {},
+        policy=policy.get("name", ""),
+        document=policy.get("document") or {},
     )
     try:
         with pinned(params["resolve"]):

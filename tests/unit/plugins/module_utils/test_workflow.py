@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.kubernetes_api import FakeApi, items, kubernetes_api, named
 from support.control_plane import FakeControlPlane, control_plane, refusal
+from support.kubernetes_api import FakeApi, items, kubernetes_api, named
 
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import FAILED, PASSED, SKIPPED, WARNING, Report

@@ -18,6 +18,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._workflow_diagnosis i
     full_name,
     more_than_limited,
     plain,
+    post_mortem,
 )
 
 # The ends of logs, as flytekit's frames of 80 columns break them.
@@ -90,22 +91,19 @@ TASKS = [
 
 @pytest.mark.parametrize(("what", "log", "id", "words"), TASKS, ids=[row[0] for row in TASKS])
 def test_a_tasks_log_tells_why_it_failed(what: str, log: str, id: str, words: str) -> None:
-    found = diagnose(Evidence(task=[log], flyte=["RetriesExhausted|Unknown: [1/1] currentAttempt done."], ended=True))
-    assert found is not None
+    found = post_mortem(Evidence(task=[log], flyte=["RetriesExhausted|Unknown: [1/1] currentAttempt done."]))
     assert found.id == id
     assert words in found.observed
 
 
 @pytest.mark.parametrize(("log", "bucket"), [(UPLOAD, "flyte-data"), (DOWNLOAD + "Forbidden", "flyte-metadata")])
 def test_a_refusal_names_the_bucket(log: str, bucket: str) -> None:
-    found = diagnose(Evidence(task=[log], ended=True))
-    assert found is not None
+    found = post_mortem(Evidence(task=[log]))
     assert found.bucket == bucket
 
 
 def test_an_unresolved_name_is_named() -> None:
-    found = diagnose(Evidence(task=[NAME], ended=True))
-    assert found is not None
+    found = post_mortem(Evidence(task=[NAME]))
     assert found.host == "s3.flyte.test"
 
 
@@ -314,23 +312,20 @@ def test_a_healthy_run_has_no_cause() -> None:
 
 
 def test_what_is_not_known_is_shown_whole() -> None:
-    found = diagnose(Evidence(flyte=["USER: the answer is 43"], task=["│ ValueError: the answer\nis 43 │"], ended=True))
-    assert found is not None
+    found = post_mortem(Evidence(flyte=["USER: the answer is 43"], task=["│ ValueError: the answer\nis 43 │"]))
     assert found.id == OWN_ERROR
     assert "USER: the answer is 43" in found.observed
     assert "ValueError: the answer is 43" in found.observed
 
 
 def test_a_long_text_keeps_its_end() -> None:
-    found = diagnose(Evidence(flyte=["a" * 2 * LONGEST + " the reason"], ended=True))
-    assert found is not None
+    found = post_mortem(Evidence(flyte=["a" * 2 * LONGEST + " the reason"]))
     assert found.observed.endswith("the reason")
     assert len(found.observed) < LONGEST + 20
 
 
 def test_an_end_without_a_word_is_told() -> None:
-    found = diagnose(Evidence(ended=True))
-    assert found is not None
+    found = post_mortem(Evidence())
     assert found.observed
 
 

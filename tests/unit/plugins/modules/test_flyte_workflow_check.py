@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.control_plane import FakeControlPlane, control_plane, refusal
 from support.modules import Result, run_module
 from support.servers import free_port
-from support.control_plane import FakeControlPlane, control_plane, refusal
 
 from ansible_collections.flyte.onprem.plugins.modules.flyte_workflow_check import main
 

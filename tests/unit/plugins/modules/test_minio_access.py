@@ -122,8 +122,9 @@ ABSENT = {"state": "absent", "user": {"access_key": "flyte"}, "policy": {"name":
         ("nothing", {}, ["policy_add", "user_add", "attach_policy"]),
         ("less", {}, ["policy_add"]),
         ("all", ABSENT, ["user_remove", "policy_remove"]),
+        ("all", {**ABSENT, "policy": None}, ["user_remove"]),
     ],
-    ids=["create", "modify", "delete"],
+    ids=["create", "modify", "delete", "delete the user alone"],
 )
 def test_the_twelve_steps(server: FakeServer, start: str, arguments: dict[str, Any], calls: list[str]) -> None:
     if start != "nothing":
