@@ -997,7 +997,8 @@ FLYTE = (
         ),
         fix=(
             "Wait for cluster_resources.refreshInterval; then look whether clusterResourceTemplates holds a "
-            "namespace template, and at the log of Flyte's pod."
+            "namespace template, and at the log of Flyte's pod. One that somebody deleted comes back only after kubectl "
+            "-n {namespace} rollout restart deployment/{release}."
         ),
     ),
     Entry(
@@ -1009,8 +1010,8 @@ FLYTE = (
             "fail with 'Unable to locate credentials'."
         ),
         fix=(
-            "Run the playbook flyte.onprem.flyte again; if the Secret comes and goes, look at "
-            "clusterResourceTemplates and at the log of Flyte's pod."
+            "Run the playbook flyte.onprem.flyte again. A Secret that somebody deleted comes back only after kubectl -n "
+            "{namespace} rollout restart deployment/{release}; if it does not, look at the log of Flyte's pod."
         ),
         reference="https://github.com/flyteorg/flyte/issues/6415",
     ),
@@ -1208,8 +1209,9 @@ WORKFLOW = (
             "The keys in the Secret are not those of the store's user: changed there and not here, or written by hand."
         ),
         fix=(
-            "Run the playbook flyte.onprem.flyte, which sets them in every project within a minute. Flyte does not "
-            "mend a Secret that somebody else changed until its keys change: delete it and restart Flyte's pod."
+            "Run the playbook flyte.onprem.flyte, which sets them in every project within a minute. A Secret that "
+            "somebody changed Flyte mends at its start only: kubectl -n {namespace} rollout restart "
+            "deployment/{release}."
         ),
     ),
     Entry(

@@ -114,6 +114,11 @@ def parse_time(text: str) -> datetime.datetime:
     return whole.replace(microsecond=int((fraction or "0")[:6].ljust(6, "0")))
 
 
+def new_name() -> str:
+    """A name for an execution."""
+    return f"v{secrets.token_hex(6)}"
+
+
 def prepare(
     report: Report,
     target: _flyte.Target,
@@ -178,7 +183,7 @@ class Run:
     digest: str
     signed: Check
     clock: Clock
-    name: str = field(default_factory=lambda: f"v{secrets.token_hex(6)}")
+    name: str = field(default_factory=new_name)
     closure: Json = field(default_factory=dict)
     started: bool = False
     api: _kubernetes.Api | None = None
@@ -306,31 +311,30 @@ class Run:
     # The run
 
     def run(self) -> str:
-        self.start()
-        began = self.clock.now()
-        self.follow()
-        seconds = self.clock.now() - began
-        self.report.facts["execution"] = self.name
-        if self.phase != "SUCCEEDED":
-            raise Diagnosed(post_mortem(self.evidence()))
+        while True:
+            self.report.facts["execution"] = self.name
+            seconds = self.attempt()
+            if self.phase == "SUCCEEDED":
+                break
+            finding = post_mortem(self.evidence())
+            if finding.id != NAMESPACE or self.clock.now() >= self.deadline:
+                raise Diagnosed(finding)
+            # Without a look into the cluster, this is how the namespace of a project that was just made is waited for.
+            self.clock.sleep(LOOK)
+            self.name, self.closure = new_name(), {}
         output = spec.output_of(self.call("GET", self.place("data/executions")))
         if output != spec.ANSWER:
             raise Failed(f"execution {self.name} succeeded, and its output is {output!r} and not {spec.ANSWER!r}")
         self.report.facts["workflow_seconds"] = round(seconds, 1)
         return f"execution {self.name} SUCCEEDED after {seconds:.1f} s{self.durations()}"
 
-    def start(self) -> None:
-        """Create the execution. Without a look into the cluster, that is also how its namespace is waited for."""
-        while True:
-            try:
-                self.call("POST", "/api/v1/executions", self.workflow.execution(self.name))
-            except Diagnosed as exc:
-                if exc.id != NAMESPACE or self.api or self.clock.now() >= self.deadline:
-                    raise
-                self.clock.sleep(LOOK)
-            else:
-                self.started = True
-                return
+    def attempt(self) -> float:
+        """Create an execution and wait for its end; the seconds that it took."""
+        self.call("POST", "/api/v1/executions", self.workflow.execution(self.name))
+        self.started = True
+        began = self.clock.now()
+        self.follow()
+        return self.clock.now() - began
 
     def follow(self) -> None:
         """Wait for the end. Raises an outcome where there is none, or none to be hoped for."""

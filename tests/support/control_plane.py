@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Json = dict[str, Any]
 Reply = tuple[int, Any]
@@ -44,6 +44,8 @@ class FakeControlPlane:
     registered: dict[tuple[str, str, str], Json] = field(default_factory=dict)
     executions: list[Json] = field(default_factory=list)
     closures: list[Json] = field(default_factory=lambda: [{"phase": "SUCCEEDED"}])
+    # Whether the namespace is there. Without it Flyte accepts an execution and records at once that it failed.
+    has_namespace: Callable[[], bool] = lambda: True
     nodes: list[Json] = field(default_factory=list)
     tasks: list[Json] = field(default_factory=list)
     output: str = "flyte works"
@@ -127,6 +129,9 @@ class FakeControlPlane:
             return refusal(400, "expected_inputs word missing")
         id = {"project": asked["project"], "domain": asked["domain"], "name": asked["name"]}
         self.executions.insert(0, {"id": id, "spec": asked["spec"]})
+        if not self.has_namespace():
+            words = f'failed to create workflow in propeller namespaces "{id["project"]}-{id["domain"]}" not found'
+            self.executions[0]["closure"] = {"phase": "FAILED", "error": {"code": "Internal", "message": words}}
         return 200, {"id": id}
 
     def list_executions(self, _asked: Json, project: str, domain: str) -> Reply:
@@ -134,8 +139,11 @@ class FakeControlPlane:
         return 200, {"executions": found, "token": ""}
 
     def get_execution(self, _asked: Json, name: str) -> Reply:
-        if all(item["id"]["name"] != name for item in self.executions):
+        found = [item for item in self.executions if item["id"]["name"] == name]
+        if not found:
             return refusal(404, f"missing entity of type execution with identifier {name}")
+        if "closure" in found[0]:
+            return 200, found[0]
         closure = self.closures.pop(0) if len(self.closures) > 1 else self.closures[0]
         return 200, {"id": {"name": name}, "closure": closure}
 

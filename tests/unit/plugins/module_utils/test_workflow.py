@@ -259,13 +259,18 @@ def test_a_namespace_that_comes_late_is_waited_for(site: Site) -> None:
 
 
 def test_without_a_cluster_the_namespace_is_waited_for_by_trying(site: Site) -> None:
-    def late() -> tuple[int, Any]:
-        if site.time.seconds > 10:
-            del site.flyte.answers["POST /api/v1/executions"]
-        return refusal(500, 'failed to create workflow in propeller namespaces "verify-development" not found')
-
-    site.flyte.answers["POST /api/v1/executions"] = late
+    site.flyte.has_namespace = lambda: site.time.seconds > 10
     assert site.run(cluster=False).passed
+    names = [execution["id"]["name"] for execution in site.flyte.executions]
+    assert len(names) == len(set(names)) > 1
+    assert site.report.facts["execution"] == names[0]
+
+
+def test_without_a_cluster_a_namespace_that_never_comes_is_told(site: Site) -> None:
+    site.flyte.has_namespace = lambda: False
+    site.run(cluster=False)
+    assert site.ids(FAILED) == ["FLYTE-32"]
+    assert site.time.seconds >= 60
 
 
 def test_a_cause_that_stays_ends_the_wait_early(site: Site) -> None:
