@@ -997,8 +997,8 @@ FLYTE = (
         ),
         fix=(
             "Wait for cluster_resources.refreshInterval; then look whether clusterResourceTemplates holds a "
-            "namespace template, and at the log of Flyte's pod. One that somebody deleted comes back only after kubectl "
-            "-n {namespace} rollout restart deployment/{release}."
+            "namespace template, and at the log of Flyte's pod. One that somebody deleted comes back only after "
+            "kubectl -n {namespace} rollout restart deployment/{release}."
         ),
     ),
     Entry(
@@ -1010,8 +1010,8 @@ FLYTE = (
             "fail with 'Unable to locate credentials'."
         ),
         fix=(
-            "Run the playbook flyte.onprem.flyte again. A Secret that somebody deleted comes back only after kubectl -n "
-            "{namespace} rollout restart deployment/{release}; if it does not, look at the log of Flyte's pod."
+            "Run the playbook flyte.onprem.flyte again. A Secret that somebody deleted comes back only after "
+            "kubectl -n {namespace} rollout restart deployment/{release}; if it does not, look at the log of Flyte's pod."
         ),
         reference="https://github.com/flyteorg/flyte/issues/6415",
     ),
