@@ -1011,7 +1011,7 @@ FLYTE = (
         ),
         fix=(
             "Run the playbook flyte.onprem.flyte again. A Secret that somebody deleted comes back only after "
-            "kubectl -n {namespace} rollout restart deployment/{release}; if it does not, look at the log of Flyte's pod."
+            "kubectl -n {namespace} rollout restart deployment/{release}; otherwise look at the log of Flyte's pod."
         ),
         reference="https://github.com/flyteorg/flyte/issues/6415",
     ),
