@@ -311,7 +311,13 @@ def judge_task(words: str) -> Finding | None:
     if "CERTIFICATE_VERIFY_FAILED" in words:
         where = re.search(r"SSL validation failed for \S+|Cannot connect to host \S+", words)
         why = re.search(r"certificate verify failed: [^()]+", words)
-        return Finding("FLYTE-78", f"{where.group() if where else ''} {why.group() if why else ''}".strip())
+        return Finding(
+            "FLYTE-78", f"a task said: {where.group() if where else ''} {why.group() if why else ''}".strip()
+        )
+    # What botocore makes of an AWS_CA_BUNDLE that names no file: the volume is there, the authority in it is not.
+    absent = re.search(r"HTTP Client raised an unhandled exception: \[Errno 2\] No such file or directory", words)
+    if absent:
+        return Finding("FLYTE-78", f"a task said: {absent.group()}: the file that AWS_CA_BUNDLE names")
     if re.search(r"Unable to locate credentials|NoCredentialsError|PartialCredentialsError", words):
         return Finding("S3-02", "a task said: Unable to locate credentials")
     unknown = re.search(r"Cannot connect to host ([^\s:]+)\S* ssl:\S+ \[(Name or service[^]]*|[^]]*name resolution[^]]*"

@@ -52,6 +52,7 @@ s3.flyte.test:9000 ssl:True [SSLCertVerificationError: (1, '[SSL:
 CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer certificate
 (_ssl.c:1006)')]
 """
+NO_AUTHORITY = "An HTTP Client raised an unhandled exception: [Errno 2] No such file or directory\n"
 NO_KEYS = "NoCredentialsError: Unable to locate credentials\n"
 LISTED = """\
 ClientError: An error occurred ({code}) when calling the
@@ -76,7 +77,8 @@ TASKS = [
     ("name unknown", NAME + DOWNLOAD, "FLYTE-80", "s3.flyte.test"),
     ("port closed", REFUSED + DOWNLOAD, "FLYTE-81", "Connect call failed"),
     ("packets lost", LATE, "FLYTE-81", "in time"),
-    ("authority missing", DOWNLOAD + UNTRUSTED, "FLYTE-78", "unable to get local issuer certificate"),
+    ("authority unknown", DOWNLOAD + UNTRUSTED, "FLYTE-78", "unable to get local issuer certificate"),
+    ("authority missing", DOWNLOAD + NO_AUTHORITY, "FLYTE-78", "AWS_CA_BUNDLE"),
     ("no credentials", NO_KEYS + DOWNLOAD, "S3-02", "Unable to locate credentials"),
     ("unknown access key", LISTED.format(code="InvalidAccessKeyId", words="no."), "FLYTE-76", "InvalidAccessKeyId"),
     ("wrong secret key", LISTED.format(code="SignatureDoesNotMatch", words="no."), "FLYTE-76", "SignatureDoesNotMatch"),
