@@ -44,7 +44,10 @@ CHECK = ("check", "test", "test-all")
 TEST = ("test", "test-all")
 ALL = ("test-all",)
 # On one host, in this order.
-LIFE = " ".join(f"tests/integration/site/test_{part}.py" for part in ("interrupted", "stopped_at_gates", "uninstalled"))
+LIFE = " ".join(
+    f"tests/integration/site/test_{part}.py"
+    for part in ("interrupted", "stopped_at_gates", "workflow_traps", "rotated_keys", "uninstalled")
+)
 
 STAGES = (
     Stage("venv", "tests/venv.sh", "1 s, 30 s the first time", CHECK, needed=True),

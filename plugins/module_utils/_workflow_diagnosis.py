@@ -89,7 +89,7 @@ class Finding:
 
 def diagnose(evidence: Evidence) -> Finding | None:
     """What keeps a run from its end; None where nothing seems to."""
-    return _first(evidence, _refused, _unusable, _unstarted, _controller, _slow)
+    return _first(evidence, _refused, _unusable, _unstarted, _controller, _pulling, _slow)
 
 
 def post_mortem(evidence: Evidence) -> Finding:
@@ -279,6 +279,21 @@ def _node(evidence: Evidence) -> Finding | None:
 def _controller(evidence: Evidence) -> Finding | None:
     if evidence.taken_up is False:
         return Finding("FLYTE-88", "nobody has taken up the FlyteWorkflow object of the execution")
+    return None
+
+
+def _pulling(evidence: Evidence) -> Finding | None:
+    """An image that is still on its way when the run is given up."""
+    for pod in evidence.pods:
+        reasons = [str(event.get("reason")) for event in evidence.events if _about(event) == _name(pod)]
+        if (pod.get("status") or {}).get("phase") == "Pending" and "Pulling" in reasons and "Pulled" not in reasons:
+            return Finding(
+                "FLYTE-60",
+                f"the node is still pulling the image of {_name(pod)}",
+                hopeless=False,
+                cause="The image is large for this node's way to its registry.",
+                fix="Run it again when the image is there; it stays on the node. Or give it more time.",
+            )
     return None
 
 

@@ -302,6 +302,14 @@ def test_an_object_that_nobody_takes_up_means_that_the_controller_is_gone(taken_
     assert (found.id if found else "") == id
 
 
+@pytest.mark.parametrize(("reasons", "id"), [(["Pulling"], "FLYTE-60"), (["Pulling", "Pulled"], ""), ([], "")])
+def test_an_image_that_is_still_on_its_way_is_waited_for(reasons: list[str], id: str) -> None:
+    events = [warning(reason, "") for reason in reasons]
+    found = diagnose(Evidence(pods=[task_pod({"reason": "ContainerCreating"})], events=events, taken_up=True))
+    assert (found.id if found else "") == id
+    assert found is None or not found.hopeless
+
+
 @pytest.mark.parametrize(("cpu", "id"), [("100m", "FLYTE-85"), ("500m", ""), ("1", "")])
 def test_a_task_that_still_runs_is_slow_only_with_little_cpu(cpu: str, id: str) -> None:
     found = diagnose(Evidence(pods=[task_pod(phase="Running", limits={"cpu": cpu})], taken_up=True))

@@ -1,0 +1,83 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A finished site, asked for its proof and changed by its administrator."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import urllib3
+from minio import MinioAdmin
+from minio.credentials import StaticProvider
+from support.modules import Result, run_module
+
+from ansible_collections.flyte.onprem.plugins.modules.flyte_workflow_check import main
+
+from .conftest import CANARIES, Box
+
+PROJECT = "flyte-verify"
+NAMESPACE = f"{PROJECT}-development"
+IMAGE = "cr.flyte.org/flyteorg/flytekit:py3.11-1.16.31"
+SECRET, TEMPLATE, RELEASE = "flyte-task-s3", "flyte-task", "flyte-binary"
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Site:
+    """A finished site, as its administrator and as the check see it."""
+
+    box: Box
+
+    def check(self, **options: Any) -> Result:
+        address = self.box.address
+        arguments = {
+            "url": "https://flyte.test",
+            "ca_file": str(self.box.site_directory / "ca.crt"),
+            "resolve": {"flyte.test": address, "s3.flyte.test": address},
+            "image": IMAGE,
+            "kubeconfig": str(self.box.site_directory / "kubeconfig"),
+            "release": RELEASE,
+            "task_secret": SECRET,
+            "task_template": TEMPLATE,
+            "run_timeout": 150,
+            **options,
+        }
+        result = run_module(main, arguments)
+        assert [name for name, value in CANARIES.items() if value in result.output] == []
+        return result
+
+    def kubectl(self, *arguments: str, given: Json | None = None) -> str:
+        """Run kubectl on the host; it must succeed."""
+        command = ["podman", "exec", "-i", self.box.name, "k3s", "kubectl", *arguments]
+        document = json.dumps(given) if given else None
+        done = subprocess.run(command, input=document, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def get(self, kind: str, name: str, *, namespace: str = NAMESPACE) -> Json:
+        return dict(json.loads(self.kubectl("-n", namespace, "get", kind, name, "-o", "json")))
+
+    def replace(self, found: Json) -> None:
+        """Put an object back as it was, or as a test wants it."""
+        wanted = copy.deepcopy(found)
+        for key in ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields"):
+            wanted["metadata"].pop(key, None)
+        self.kubectl("replace", "--force", "-f", "-", given=wanted)
+
+    def restart(self, deployment: str, *, namespace: str) -> None:
+        self.kubectl("-n", namespace, "rollout", "restart", f"deployment/{deployment}")
+        self.kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=180s")
+
+    @cached_property
+    def minio(self) -> MinioAdmin:
+        """The object store's administrator."""
+        certificates = urllib3.PoolManager(ca_certs=str(self.box.site_directory / "ca.crt"))
+        keys = StaticProvider("admin-site", CANARIES["site_minio_root_password"])
+        return MinioAdmin(endpoint=f"{self.box.address}:9000", credentials=keys, http_client=certificates)
