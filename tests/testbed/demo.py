@@ -79,6 +79,7 @@ def write_inventory(bundle: str) -> None:
         "site_bundle": bundle,
     }
     inventory.write_one_host(DEMO / "inventory.yml", "demo", HOST, variables)
+    shutil.copyfile(ROOT / "docs/hello.py", DEMO / "hello.py")
 
 
 def play(playbook: str, *arguments: str) -> dict[str, int]:
@@ -164,9 +165,7 @@ def summary(source: str, bundle: str, seconds: float, changed: int) -> str:
         f"  console   https://{DOMAIN}:{HTTPS_PORT}/console",
         f"  health    curl --cacert {shown}/ca.crt https://{DOMAIN}:{HTTPS_PORT}/healthcheck",
         f"  client    export FLYTECTL_CONFIG={shown}/client/config.yaml",
-        "            pyflyte run --remote hello.py greet --name you"
-        if source == "upstream"
-        else "            flytectl get project",
+        f"            pip install flytekit; pyflyte run --remote {shown}/hello.py hello --name you",
         f"  trust     {shown}/ca.crt          secrets  {shown}/secrets/ (0600)",
         f"  report    {shown}/report.html     remove   make demo-down",
     ]

@@ -74,3 +74,9 @@ def test_the_versions_in_the_readme_are_those_of_the_roles() -> None:
     for role, name in (("k3s", "k3s_version"), ("flyte", "flyte_chart_version")):
         version = load(ROLES_DIR / role / "defaults/main.yml")[name]
         assert version.lstrip("v") in text, f"README.md does not name {name} {version}"
+
+
+def test_the_first_workflow_is_the_file_that_users_copy() -> None:
+    shown = re.search(r"```python\n(.*?)```", (ROOT / "docs/clients.md").read_text(), re.DOTALL)
+    assert shown
+    assert (ROOT / "docs/hello.py").read_text().endswith(shown[1])
