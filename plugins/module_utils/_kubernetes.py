@@ -93,6 +93,10 @@ class Api:
     def post(self, path: str, body: Json, **query: str) -> Json:
         return self._json("POST", path, query=query, body=body)
 
+    def merge(self, path: str, changes: Json) -> Json:
+        """Change the fields of an object that stand in C(changes); None removes one."""
+        return self._json("PATCH", path, body=changes, kind="application/merge-patch+json")
+
     def delete(self, path: str, **query: str) -> Json:
         return self._json("DELETE", path, query=query)
 
@@ -103,15 +107,29 @@ class Api:
         self._client.close()
 
     def _json(
-        self, method: str, path: str, *, query: t.Mapping[str, str] | None = None, body: Json | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: t.Mapping[str, str] | None = None,
+        body: Json | None = None,
+        kind: str = "application/json",
     ) -> Json:
-        answer = self._ask(method, path, query=query or {}, body=body)
+        answer = self._ask(method, path, query=query or {}, body=body, kind=kind)
         try:
             return dict(json.loads(answer))
         except ValueError as exc:
             raise Unanswered(f"the answer to {path} is not JSON") from exc
 
-    def _ask(self, method: str, path: str, *, query: t.Mapping[str, str], body: Json | None = None) -> bytes:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: t.Mapping[str, str],
+        body: Json | None = None,
+        kind: str = "application/json",
+    ) -> bytes:
         load(KUBERNETES)
         # Parts of the library, there once it is loaded.
         from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
@@ -122,7 +140,7 @@ class Api:
                 path,
                 method,
                 query_params=list(query.items()),
-                header_params={"Accept": "application/json", "Content-Type": "application/json"},
+                header_params={"Accept": "application/json", "Content-Type": kind},
                 body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,

@@ -56,7 +56,6 @@ NAMESPACE = "FLYTE-32"
 TASK_SECRET = "S3-02"  # noqa: S105  an id
 
 ENDED = frozenset(("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"))
-FINALIZER = "flyte.org/finalizer"
 
 # A cause that stays this long is not one that goes away by itself while pods start.
 PATIENCE = 20.0
@@ -409,7 +408,7 @@ class Run:
         found = _asked(lambda: _flyte.find(api, self.object_path), None)
         if found:
             status = found.get("status") or {}
-            taken_up = FINALIZER in (found["metadata"].get("finalizers") or []) or bool(status.get("phase"))
+            taken_up = is_taken_up(status)
             flyte = [*flyte, str(status.get("message") or "")]
         logs = []
         for pod in pods:
@@ -489,6 +488,10 @@ class Run:
     def remove_objects(self, api: _kubernetes.Api) -> list[str]:
         """Remove the FlyteWorkflow object; its pods go with it. Returns what is left after a while."""
         with contextlib.suppress(_kubernetes.ApiError, _kubernetes.Unanswered):
+            found = _flyte.find(api, self.object_path)
+            if found and not is_taken_up(found.get("status") or {}):
+                # Nobody has begun, so there is nothing that the controller would have to undo; perhaps it does not run.
+                api.merge(self.object_path, {"metadata": {"finalizers": None}})
             api.delete(self.object_path, propagationPolicy="Background")
         pods_path = f"/api/v1/namespaces/{self.workflow.namespace}/pods"
         until = self.clock.now() + PATIENCE
@@ -504,6 +507,11 @@ class Run:
             if not left or self.clock.now() >= until:
                 return left
             self.clock.sleep(POLL)
+
+
+def is_taken_up(status: Json) -> bool:
+    """Whether the controller has begun with a FlyteWorkflow: it leaves phase 0, Ready, or notes why it cannot."""
+    return bool(status.get("phase") or status.get("failedAttempts") or status.get("message"))
 
 
 def _words(closure: Json) -> list[str]:

@@ -91,7 +91,7 @@ def kubernetes_api(objects: dict[str, Any], *, tls: Leaf | None = None) -> Itera
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815
 
         def log_message(self, *_arguments: object) -> None:
             pass

@@ -33,7 +33,9 @@ NAMESPACE = "/api/v1/namespaces/verify-development"
 SECRET = f"{NAMESPACE}/secrets/flyte-task-s3"
 TEMPLATE = f"{NAMESPACE}/podtemplates/flyte-task"
 OBJECT = "/apis/flyte.lyft.com/v1alpha1/namespaces/verify-development/flyteworkflows/v1"
-TAKEN_UP = named("v1", metadata={"finalizers": ["flyte.org/finalizer"]}, status={"phase": 1})
+FINALIZERS = {"finalizers": ["flyte.org/finalizer"]}  # from the start
+TAKEN_UP = named("v1", metadata=FINALIZERS, status={"phase": 1})
+READY = named("v1", metadata=FINALIZERS, status={"phase": 0})
 RUNNING = {"phase": "RUNNING"}
 FAILED_CLOSURE = {"phase": "FAILED", "error": {"code": "USER:Unknown", "message": "the answer is 43", "kind": "USER"}}
 
@@ -125,6 +127,7 @@ def test_a_workflow_that_runs_passes_and_leaves_no_object(site: Site) -> None:
     site.flyte.closures = [RUNNING, RUNNING, {"phase": "SUCCEEDED"}]
     report = site.run()
     assert report.passed, report.message()
+    assert f"PATCH {OBJECT}" not in site.cluster.asked
     assert site.ids(WARNING) == site.ids(SKIPPED) == []
     assert site.row("FLYTE-60").observed.startswith("execution v1 SUCCEEDED after 2.0 s")
     assert report.facts == {"execution": "v1", "workflow_seconds": 2.0}
@@ -274,16 +277,18 @@ def test_without_a_cluster_a_namespace_that_never_comes_is_told(site: Site) -> N
 
 
 def test_a_cause_that_stays_ends_the_wait_early(site: Site) -> None:
-    site.cluster.objects[OBJECT] = named("v1")
+    site.cluster.objects[OBJECT] = READY
     site.flyte.closures = [{"phase": "UNDEFINED"}]
     site.run(run_timeout=600)
     assert site.ids(FAILED) == ["FLYTE-88"]
+    # Without a controller nobody else would take the finalizer away.
+    assert f"PATCH {OBJECT}" in site.cluster.asked
     assert PATIENCE <= site.time.seconds < PATIENCE + 10
     assert site.flyte.terminated == ["v1"]
 
 
 def test_a_cause_that_goes_away_does_not_end_the_wait(site: Site) -> None:
-    site.cluster.objects[OBJECT] = lambda: named("v1") if site.time.seconds < PATIENCE - 1 else TAKEN_UP
+    site.cluster.objects[OBJECT] = lambda: READY if site.time.seconds < PATIENCE - 1 else TAKEN_UP
     site.cluster.objects[f"DELETE {OBJECT}"] = lambda: site.cluster.objects.pop(OBJECT, {}) and {}
     site.flyte.closures = [RUNNING] * 100 + [{"phase": "SUCCEEDED"}]
     assert site.run(run_timeout=600).passed, site.report.message()
