@@ -59,6 +59,8 @@ ENDED = frozenset(("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"))
 
 # A cause that stays this long is not one that goes away by itself while pods start.
 PATIENCE = 20.0
+# How long what ran may take to go: more than the half minute that Kubernetes gives a pod.
+GOING = 45.0
 POLL = 1.0
 # How often the cluster and the tasks are looked at while the execution goes on.
 LOOK = 3.0
@@ -494,7 +496,7 @@ class Run:
                 api.merge(self.object_path, {"metadata": {"finalizers": None}})
             api.delete(self.object_path, propagationPolicy="Background")
         pods_path = f"/api/v1/namespaces/{self.workflow.namespace}/pods"
-        until = self.clock.now() + PATIENCE
+        until = self.clock.now() + GOING
         while True:
             left = []
             try:

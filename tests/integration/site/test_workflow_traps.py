@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 import yaml
+from support.flyte import wait_for
 
 from .conftest import Box
 from .whole import IMAGE, NAMESPACE, RELEASE, SECRET, TEMPLATE, Json, Site
@@ -127,6 +129,8 @@ def no_pull_policy(site: Site) -> Iterator[Json]:
 
     site.box.shell(f"k3s ctr images tag {IMAGE} {local}")
     try:
+        listed = ("get", "nodes", "-o", "jsonpath={..images}")
+        wait_for(lambda: local in site.kubectl(*listed), what="the node's list of images", seconds=60)
         with changed(site, "podtemplate", TEMPLATE, change):
             yield {"image": local}
     finally:
@@ -219,7 +223,7 @@ def assert_clean(site: Site) -> None:
     assert site.kubectl("-n", NAMESPACE, "get", "flyteworkflows,pods", "-o", "name") == ""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def half(site: Site) -> Iterator[Site]:
     """Flyte without its controller and without the template for namespaces, for as long as the tests below last."""
 
@@ -241,16 +245,22 @@ def half(site: Site) -> Iterator[Site]:
     site.restart(RELEASE, namespace="flyte")
 
 
-def test_a_controller_that_does_not_run_is_named(half: Site) -> None:
-    result = half.check()
-    assert result.statuses("failed") == ["FLYTE-88"], result["msg"]
-    assert_clean(half)
+class TestHalf:
+    """One restart of Flyte before and after both."""
 
+    def test_a_controller_that_does_not_run_is_named(self, half: Site) -> None:
+        result = half.check()
+        assert result.statuses("failed") == ["FLYTE-88"], result["msg"]
+        assert_clean(half)
 
-def test_a_namespace_that_is_never_made_is_named(half: Site) -> None:
-    result = half.check(project="flyte-trap", run_timeout=45)
-    assert result.statuses("failed") == ["FLYTE-32"], result["msg"]
-    assert "flyte-trap-development" in result.row("FLYTE-32")["observed"]
+    def test_a_namespace_that_is_never_made_is_named(self, half: Site) -> None:
+        project = f"trap-{uuid.uuid4().hex[:8]}"
+        try:
+            result = half.check(project=project, run_timeout=45)
+        finally:
+            half.archive(project)
+        assert result.statuses("failed") == ["FLYTE-32"], result["msg"]
+        assert f"{project}-development" in result.row("FLYTE-32")["observed"]
 
 
 def test_afterwards_a_workflow_runs_as_before(site: Site) -> None:

@@ -17,10 +17,14 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 from support.modules import Result, run_module
 
+from ansible_collections.flyte.onprem.plugins.module_utils._flyte import Target, call
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import parse_url
+from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 from ansible_collections.flyte.onprem.plugins.modules.flyte_workflow_check import main
 
 from .conftest import CANARIES, Box
 
+URL = "https://flyte.test"
 PROJECT = "flyte-verify"
 NAMESPACE = f"{PROJECT}-development"
 IMAGE = "cr.flyte.org/flyteorg/flytekit:py3.11-1.16.31"
@@ -35,12 +39,19 @@ class Site:
 
     box: Box
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        return dict.fromkeys(("flyte.test", "s3.flyte.test"), self.box.address)
+
+    @property
+    def ca_file(self) -> str:
+        return str(self.box.site_directory / "ca.crt")
+
     def check(self, **options: Any) -> Result:
-        address = self.box.address
         arguments = {
-            "url": "https://flyte.test",
-            "ca_file": str(self.box.site_directory / "ca.crt"),
-            "resolve": {"flyte.test": address, "s3.flyte.test": address},
+            "url": URL,
+            "ca_file": self.ca_file,
+            "resolve": self.addresses,
             "image": IMAGE,
             "kubeconfig": str(self.box.site_directory / "kubeconfig"),
             "release": RELEASE,
@@ -52,6 +63,12 @@ class Site:
         result = run_module(main, arguments)
         assert [name for name, value in CANARIES.items() if value in result.output] == []
         return result
+
+    def archive(self, project: str) -> None:
+        """Let Flyte do nothing more for a project; it cannot be removed."""
+        target = Target(address=parse_url(URL), ca_file=self.ca_file, timeout=10, project=project, domain="")
+        with pinned(self.addresses):
+            call(target, "PUT", f"/api/v1/projects/{project}", body={"id": project, "state": "ARCHIVED"})
 
     def kubectl(self, *arguments: str, given: Json | None = None) -> str:
         """Run kubectl on the host; it must succeed."""
@@ -78,6 +95,6 @@ class Site:
     @cached_property
     def minio(self) -> MinioAdmin:
         """The object store's administrator."""
-        certificates = urllib3.PoolManager(ca_certs=str(self.box.site_directory / "ca.crt"))
+        certificates = urllib3.PoolManager(ca_certs=self.ca_file)
         keys = StaticProvider("admin-site", CANARIES["site_minio_root_password"])
         return MinioAdmin(endpoint=f"{self.box.address}:9000", credentials=keys, http_client=certificates)
