@@ -180,7 +180,7 @@ func expectedInputs(inputs *core.VariableMap, spec *admin.LaunchPlanSpec) (*core
 
 // GetLaunchPlan reads one version of a launch plan.
 func (s *Service) GetLaunchPlan(ctx context.Context, request *admin.ObjectGetRequest) (*admin.LaunchPlan, error) {
-	if err := validate.Identifier(request.GetId(), core.ResourceType_LAUNCH_PLAN); err != nil {
+	if err := validate.Asked(request.GetId(), core.ResourceType_LAUNCH_PLAN); err != nil {
 		return nil, err
 	}
 	row, err := s.Store.LaunchPlan(ctx, database.KeyOf(request.GetId()))

@@ -142,11 +142,11 @@ func compare(requests, limits, platform amounts) error {
 			return refusal.Invalid("for gpu the request [%s] must equal the limit [%s]", request.String(), limit.String())
 		}
 		if limited && limit.Value() < request.Value() {
-			return refusal.Invalid("requested %v default [%s] is greater than the limit [%s]", name, request.String(), limit.String())
+			return refusal.Invalid("Requested %v default [%s] is greater than the limit [%s]", name, request.String(), limit.String())
 		}
 		for what, asked := range map[string]*resource.Quantity{"limit": &limit, "default": &request} {
 			if bounded && asked.Value() > most.Value() {
-				return refusal.Invalid("requested %v %s [%s] is greater than current limit set in the platform configuration [%s]: ask for less or raise task_resources.limits",
+				return refusal.Invalid("Requested %v %s [%s] is greater than current limit set in the platform configuration [%s]: ask for less or raise task_resources.limits",
 					name, what, asked.String(), most.String())
 			}
 		}

@@ -37,7 +37,7 @@ func TestResourcesOfAContainer(t *testing.T) {
 	}{
 		"none":                   {nil, nil, ""},
 		"within the limits":      {entries("CPU", "500m", "MEMORY", "512Mi"), entries("CPU", "2", "MEMORY", "1Gi"), ""},
-		"more than own limit":    {entries("MEMORY", "512Mi"), entries("MEMORY", "256Mi"), "greater than the limit"},
+		"more than own limit":    {entries("MEMORY", "512Mi"), entries("MEMORY", "256Mi"), "Requested MEMORY default [512Mi] is greater than the limit"},
 		"more than the platform": {entries("MEMORY", "2Gi"), nil, "greater than current limit"},
 		"limit above platform":   {entries("CPU", "1"), entries("CPU", "4"), "greater than current limit"},
 		"limit without request":  {nil, entries("CPU", "4"), ""},

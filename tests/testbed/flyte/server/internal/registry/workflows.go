@@ -167,7 +167,7 @@ func compareWorkflow(id *core.Identifier, old, sum []byte) error {
 
 // GetWorkflow reads one version of a workflow with its compiled form.
 func (s *Service) GetWorkflow(ctx context.Context, request *admin.ObjectGetRequest) (*admin.Workflow, error) {
-	if err := validate.Identifier(request.GetId(), core.ResourceType_WORKFLOW); err != nil {
+	if err := validate.Asked(request.GetId(), core.ResourceType_WORKFLOW); err != nil {
 		return nil, err
 	}
 	row, err := s.Store.Workflow(ctx, database.KeyOf(request.GetId()))

@@ -59,6 +59,14 @@ func Identifier(id *core.Identifier, kind core.ResourceType) error {
 	return Complete(id)
 }
 
+// Asked checks the identifier of a request to read. A REST path says no kind, so none is as good as the right one.
+func Asked(id *core.Identifier, kind core.ResourceType) error {
+	if id != nil && id.GetResourceType() == core.ResourceType_UNSPECIFIED {
+		return Complete(id)
+	}
+	return Identifier(id, kind)
+}
+
 // Complete checks that all parts of an identifier of any kind are there.
 func Complete(id *core.Identifier) error {
 	if id == nil {
