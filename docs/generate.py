@@ -231,9 +231,16 @@ def flatten_returns(returns: dict[str, Any], depth: int = 0) -> list[tuple[str, 
 # Problems
 
 
+class Names(dict):
+    """Fills each field with its own name."""
+
+    def __missing__(self, name: str) -> str:
+        return f"*{name}*"
+
+
 def readable(text: str) -> str:
     """A text of the catalogue, whose fields are filled at run time, for a reader who has no run."""
-    return re.sub(r"\{(\w+)\}", r"*\1*", text)
+    return text.format_map(Names())
 
 
 def problems() -> str:

@@ -40,7 +40,7 @@ class Library:
 BOTO3 = Library(name="boto3", package="boto3", minimum="1.26", url="https://github.com/boto/boto3")
 GRPC = Library(name="grpc", package="grpcio", url="https://grpc.io/docs/languages/python/")
 KUBERNETES = Library(
-    name="kubernetes", package="kubernetes", minimum="24.2", url="https://github.com/kubernetes-client/python"
+    name="kubernetes", package="kubernetes", minimum="29.0", url="https://github.com/kubernetes-client/python"
 )
 MINIO = Library(name="minio", package="minio", minimum="7.2", url="https://github.com/minio/minio-py")
 PSYCOPG2 = Library(

@@ -111,7 +111,10 @@ def parse_time(text: str) -> datetime.datetime:
         raise ValueError(f"{text!r} is no time of the form 2026-11-25T16:03:16Z")
     day, moment, fraction, zone = found.groups()
     zone = "+0000" if zone in (None, "Z", "UTC") else zone.replace(":", "")
-    whole = datetime.datetime.strptime(f"{day} {moment} {zone}", "%Y-%m-%d %H:%M:%S %z")
+    try:
+        whole = datetime.datetime.strptime(f"{day} {moment} {zone}", "%Y-%m-%d %H:%M:%S %z")
+    except ValueError as exc:
+        raise ValueError(f"{text!r} is no time that there is") from exc
     return whole.replace(microsecond=int((fraction or "0")[:6].ljust(6, "0")))
 
 

@@ -98,7 +98,7 @@ options:
     elements: str
     default: [FLYTE_AWS_ACCESS_KEY_ID, FLYTE_AWS_SECRET_ACCESS_KEY]
 requirements:
-  - kubernetes >= 24.2 (Python package), with O(kubeconfig)
+  - kubernetes >= 29, < 37 (Python package), with O(kubeconfig)
   - grpcio (Python package), for O(grpc)
 extends_documentation_fragment:
   - flyte.onprem.attributes

@@ -108,7 +108,7 @@ options:
     type: str
     default: ""
 requirements:
-  - kubernetes >= 24.2 (Python package), with O(kubeconfig)
+  - kubernetes >= 29, < 37 (Python package), with O(kubeconfig)
 extends_documentation_fragment:
   - flyte.onprem.attributes
   - flyte.onprem.attributes.check
@@ -255,13 +255,18 @@ def main() -> None:
     given = module.params
     if given["kubeconfig"]:
         require(module, KUBERNETES)
+    option = "url"
     try:
         address = parse_url(given["url"])
-        since = parse_time(given["unless_succeeded_since"]) if given["unless_succeeded_since"] else None
+        option = "unless_succeeded_since"
+        since = parse_time(given[option]) if given[option] else None
+        option = "run_timeout"
+        if given[option] <= 0:
+            raise ValueError(f"{given[option]:g} is no number of seconds to wait; give one above 0")
         if given["ca_file"]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=given["ca_file"])
     except ValueError as exc:
-        module.fail_json(msg=str(exc))
+        module.fail_json(msg=f"{option}: {exc}")
     except OSError as exc:
         module.fail_json(msg=f"ca_file {given['ca_file']} holds no certificate that can be read: {exc}")
     target = Target(

@@ -101,7 +101,7 @@ options:
         type: str
         default: ""
 requirements:
-  - kubernetes >= 24.2 (Python package), on the machine that runs the module
+  - kubernetes >= 29, < 37 (Python package), on the machine that runs the module
 extends_documentation_fragment:
   - flyte.onprem.attributes
   - flyte.onprem.attributes.check

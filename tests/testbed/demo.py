@@ -100,7 +100,7 @@ def play(playbook: str, *arguments: str) -> dict[str, int]:
     lines: list[str] = []
     current, started = "", time.monotonic()
     with (
-        (DEMO / "ansible.log").open("a") as log,
+        (DEMO / "ansible.log").open("a", buffering=1) as log,
         subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -419,5 +419,5 @@ def test_a_moment_is_read_as_helm_and_flyte_write_it(text: str, moment: datetime
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-11-25", "2026-13-25T16:03:16Z", "2026-11-25T16:03:16Z; x"])
 def test_what_is_no_moment_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no time|does not match"):
+    with pytest.raises(ValueError, match="is no time"):
         parse_time(text)

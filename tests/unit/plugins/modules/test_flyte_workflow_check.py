@@ -103,14 +103,15 @@ def test_the_library_for_the_cluster_is_needed_with_a_kubeconfig_only(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"url": "flyte.example.com"}, "https://host:port"),
+        ({"url": "flyte.example.com"}, "url: "),
         ({"url": "https://user:hidden-word@flyte.example.com"}, "user name"),
-        ({"unless_succeeded_since": "yesterday"}, "'yesterday' is no time"),
+        ({"unless_succeeded_since": "yesterday"}, "unless_succeeded_since: 'yesterday' is no time"),
+        ({"run_timeout": -5}, "run_timeout: -5 is no number of seconds"),
         ({"ca_file": "/absent.crt"}, "absent.crt"),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_is_asked(
-    flyte: FakeControlPlane, options: dict[str, str], words: str
+    flyte: FakeControlPlane, options: dict[str, Any], words: str
 ) -> None:
     result = check(flyte, **options)
     assert result.failed
