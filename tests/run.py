@@ -2,7 +2,7 @@
 # Copyright (c) 2026, The flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the stages of a test suite one after the other, say what is running, and sum up.
+"""Run the stages of a test suite, say what is running, and sum up.
 
     tests/run.py check            the stages of one suite
     tests/run.py test --only molecule-default --only unit
@@ -15,12 +15,15 @@ in STAGES. The last line is the count of tests of all stages, "N passed, N faile
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +41,7 @@ class Stage:
     usual: str
     suites: tuple[str, ...]
     needed: bool = False  # without it nothing after it can work
+    lane: str = ""  # stages of different lanes that follow each other run side by side
 
 
 CHECK = ("check", "test", "test-all")
@@ -66,9 +70,9 @@ STAGES = (
     Stage("flyte chart", f"{BIN}pytest tests/unit/testbed/test_flyte_chart.py", "10 s", TEST),  # with the bundle's Helm
     Stage("host image", f"{BIN}python tests/testbed/bed.py host-image", "1 s, 3 min the first time", TEST, needed=True),
     Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "2 min", TEST),
-    Stage("molecule default", "tests/scenario.sh molecule test -s default", "15 min", TEST),
-    Stage("bad input", "tests/scenario.sh pytest tests/integration/site/test_bad_input.py", "3 min", TEST),
-    Stage("life of a site", f"tests/scenario.sh pytest {LIFE}", "17 min", TEST),
+    Stage("molecule default", "tests/scenario.sh molecule test -s default", "20 min", TEST, lane="1"),
+    Stage("bad input", "tests/scenario.sh pytest tests/integration/site/test_bad_input.py", "5 min", TEST, lane="1"),
+    Stage("life of a site", f"tests/scenario.sh pytest {LIFE}", "35 min", TEST, lane="2"),
     Stage(
         "external services", "tests/scenario.sh pytest tests/integration/site/test_external_services.py", "6 min", ALL
     ),
@@ -80,13 +84,14 @@ class Output:
 
     summary = re.compile(r"^(?:=+ )?(?=.*\b\d+ (?:passed|failed|error))(?P<counts>[\d\w, ]+?)(?: in [\d.]+s.*)?$")
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
         self.last = time.monotonic()
         self.counts: tuple[int, int] | None = None
 
     def copy(self, stream) -> None:
         for line in stream:
-            sys.stdout.write(line)
+            sys.stdout.write(self.prefix + line)
             sys.stdout.flush()
             self.last = time.monotonic()
             match = self.summary.match(re.sub(r"\x1b\[[\d;]*m", "", line).strip())
@@ -100,10 +105,27 @@ def count(text: str) -> tuple[int, int]:
     return found.get("passed", 0), found.get("failed", 0) + found.get("error", 0)
 
 
-def run(stage: Stage) -> tuple[bool, float, int, int]:
-    """Run one stage: whether it succeeded, its seconds, tests passed and failed. Without tests it counts as one."""
+@dataclass(frozen=True)
+class Row:
+    """How a stage ended. One without tests counts as one."""
+
+    stage: Stage
+    result: str
+    seconds: float
+    passed: int
+    failed: int
+
+    @property
+    def text(self) -> str:
+        tests = f"{self.passed} passed, {self.failed} failed"
+        return f"{self.stage.name:<24}{self.result:<10}{duration(self.seconds):>10}   {tests}"
+
+
+def run(stage: Stage, title: str) -> Row:
+    """Run one stage; a line of one that runs beside others begins with its name."""
+    print(f"\n== {title} {stage.name}: usually {stage.usual}", flush=True)
     start = time.monotonic()
-    output = Output()
+    output = Output(f"{stage.name} | " if stage.lane else "")
     with subprocess.Popen(
         ["/bin/sh", "-c", f"exec {stage.command}"],
         cwd=ROOT,
@@ -124,7 +146,18 @@ def run(stage: Stage) -> tuple[bool, float, int, int]:
                 output.last = time.monotonic()
         code = process.wait()
     passed, failed = output.counts or (int(code == 0), int(code != 0))
-    return code == 0, time.monotonic() - start, passed, max(failed, int(code != 0))
+    result = "passed" if code == 0 else "FAILED"
+    return Row(stage, result, time.monotonic() - start, passed, max(failed, int(code != 0)))
+
+
+def side_by_side(stages: Sequence[tuple[str, Stage]]) -> list[Row]:
+    """Run the stages of each lane one after the other, and the lanes side by side: Ansible waits more than it works."""
+    lanes: dict[str, list[tuple[str, Stage]]] = {}
+    for title, stage in stages:
+        lanes.setdefault(stage.lane, []).append((title, stage))
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        done = pool.map(lambda lane: [run(stage, title) for title, stage in lane], lanes.values())
+        return [row for lane in done for row in lane]
 
 
 def duration(seconds: float) -> str:
@@ -149,27 +182,23 @@ def main() -> int:
             print(f"{stage.name:<20} usually {stage.usual}")
         return 0
 
-    rows, total_passed, total_failed, broken = [], 0, 0, ""
+    rows: list[Row] = []
     begin = time.monotonic()
-    for number, stage in enumerate(stages, 1):
-        if broken:
-            rows.append((stage.name, "not run", "", f"needs {broken}"))
-            total_failed += 1
-            continue
-        print(f"\n== {number}/{len(stages)} {stage.name}: usually {stage.usual}", flush=True)
-        good, seconds, passed, failed = run(stage)
-        total_passed, total_failed = total_passed + passed, total_failed + failed
-        tests = f"{passed} passed, {failed} failed"
-        rows.append((stage.name, "passed" if good else "FAILED", duration(seconds), tests))
-        if not good and stage.needed:
-            broken = stage.name
+    titled = [(f"{number}/{len(stages)}", stage) for number, stage in enumerate(stages, 1)]
+    for in_lanes, block in itertools.groupby(titled, key=lambda item: bool(item[1].lane)):
+        for part in [list(block)] if in_lanes else [[item] for item in block]:
+            if any(row.stage.needed and row.failed for row in rows):
+                rows += [Row(stage, "not run", 0, 0, 1) for _, stage in part]
+            else:
+                rows += side_by_side(part)
 
     print(f"\n{'stage':<24}{'result':<10}{'duration':>10}   tests")
-    for name, result, seconds_text, tests in rows:
-        print(f"{name:<24}{result:<10}{seconds_text:>10}   {tests}")
+    for row in rows:
+        print(row.text)
     print(f"{'all':<24}{'':<10}{duration(time.monotonic() - begin):>10}\n")
-    print(f"{total_passed} passed, {total_failed} failed")
-    return int(total_failed > 0)
+    passed, failed = sum(row.passed for row in rows), sum(row.failed for row in rows)
+    print(f"{passed} passed, {failed} failed")
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ def _host_up(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> Non
         volumes=[*hosts.VOLUMES, *options.volume],
         memory=options.memory,
     )
-    print(hosts.up(host))
+    with cache.lock("host-up"):  # or two at once would choose the same address
+        print(hosts.up(host))
 
 
 def _host_down(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:

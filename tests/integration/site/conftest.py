@@ -196,7 +196,10 @@ def downloads() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def box(tmp_path_factory: pytest.TempPathFactory, downloads: dict[str, Any]) -> Iterator[Box]:
-    """The host that lives through bad input, interruptions, closed gates and its end, without a bundle."""
-    with fresh_box("flyte-onprem-interrupted", tmp_path_factory.mktemp("interrupted"), **downloads) as made:
+def box(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, downloads: dict[str, Any]
+) -> Iterator[Box]:
+    """The host that lives through all tests of a run, without a bundle. Runs side by side have hosts of their own."""
+    first = request.session.items[0].path.stem.removeprefix("test_").replace("_", "-")
+    with fresh_box(f"flyte-onprem-{first}", tmp_path_factory.mktemp(first), **downloads) as made:
         yield made
