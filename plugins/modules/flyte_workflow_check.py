@@ -53,14 +53,32 @@ options:
     suboptions:
       requests:
         description:
-          - Quantities by V(cpu) and V(memory), such as V(500m) and V(500Mi).
+          - What each of them needs.
         type: dict
         default: {}
+        suboptions:
+          cpu:
+            description:
+              - Such as V(500m).
+            type: str
+          memory:
+            description:
+              - Such as V(500Mi).
+            type: str
       limits:
         description:
-          - Quantities by V(cpu) and V(memory).
+          - The most that each of them gets.
         type: dict
         default: {}
+        suboptions:
+          cpu:
+            description:
+              - Such as V(500m).
+            type: str
+          memory:
+            description:
+              - Such as V(500Mi).
+            type: str
   run_timeout:
     description:
       - Seconds until the workflow must have ended, with all that goes before.
@@ -221,6 +239,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._reach import parse_u
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._workflow import Clock, Plan, parse_time, prepare
 
+QUANTITIES = {"cpu": {"type": "str"}, "memory": {"type": "str"}}
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "url": {"type": "str", "required": True},
     "ca_file": {"type": "path"},
@@ -231,8 +250,8 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
         "type": "dict",
         "default": {},
         "options": {
-            "requests": {"type": "dict", "default": {}},
-            "limits": {"type": "dict", "default": {}},
+            "requests": {"type": "dict", "default": {}, "options": QUANTITIES},
+            "limits": {"type": "dict", "default": {}, "options": QUANTITIES},
         },
     },
     "run_timeout": {"type": "float", "default": 300},
@@ -248,6 +267,11 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "timeout": {"type": "float", "default": 10},
     "report_only": {"type": "bool", "default": False},
 }
+
+
+def quantities(given: dict[str, str | None] | None) -> dict[str, str]:
+    """Those that were given."""
+    return {name: value for name, value in (given or {}).items() if value is not None}
 
 
 def main() -> None:
@@ -281,8 +305,8 @@ def main() -> None:
         domain=given["domain"],
         image=given["image"],
         run_timeout=given["run_timeout"],
-        requests=given["resources"].get("requests") or {},
-        limits=given["resources"].get("limits") or {},
+        requests=quantities(given["resources"].get("requests")),
+        limits=quantities(given["resources"].get("limits")),
         task_secret=given["task_secret"],
         task_template=given["task_template"],
     )

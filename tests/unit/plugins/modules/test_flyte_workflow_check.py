@@ -39,7 +39,7 @@ def test_a_workflow_runs_without_a_cluster_to_look_at(flyte: FakeControlPlane) -
 
 
 def test_the_options_reach_what_is_registered(flyte: FakeControlPlane) -> None:
-    resources = {"limits": {"cpu": "1"}}
+    resources = {"limits": {"cpu": 1}}  # a number, as YAML has it
     check(flyte, project="mine", domain="staging", image="other:2", resources=resources, task_secret="keys")
     (write,) = (body for key, body in flyte.registered.items() if key[1].endswith(".write"))
     template = write["spec"]["template"]
@@ -107,6 +107,7 @@ def test_the_library_for_the_cluster_is_needed_with_a_kubeconfig_only(
         ({"url": "https://user:hidden-word@flyte.example.com"}, "user name"),
         ({"unless_succeeded_since": "yesterday"}, "unless_succeeded_since: 'yesterday' is no time"),
         ({"run_timeout": -5}, "run_timeout: -5 is no number of seconds"),
+        ({"resources": {"limits": {"colour": "blue"}}}, "colour"),
         ({"ca_file": "/absent.crt"}, "absent.crt"),
     ],
 )
