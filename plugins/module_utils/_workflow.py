@@ -51,6 +51,8 @@ TEMPLATE = "FLYTE-62"
 UPLOADED = "FLYTE-63"
 REGISTERED = "FLYTE-64"
 CLEAN = "FLYTE-65"
+# By this a project is known for the check's own.
+DESCRIPTION = "Where flyte.onprem tries whether workflows run."
 SIGNED = "FLYTE-23"
 NAMESPACE = "FLYTE-32"
 TASK_SECRET = "S3-02"  # noqa: S105  an id
@@ -271,15 +273,19 @@ class Run:
         return ""
 
     def open_project(self) -> str:
-        project = {
-            "id": self.plan.project,
-            "name": self.plan.project,
-            "description": "Where flyte.onprem tries whether workflows run.",
-        }
+        name, path = self.plan.project, f"/api/v1/projects/{self.plan.project}"
+        project = {"id": name, "name": name, "description": DESCRIPTION}
         self.call("POST", "/api/v1/projects", {"project": project}, fine=(409,))
-        # Somebody may have archived it.
-        self.call("PUT", f"/api/v1/projects/{self.plan.project}", {**project, "state": "ACTIVE"})
-        return f"project {self.plan.project} is open"
+        found = self.call("GET", path)
+        if found.get("description") != DESCRIPTION:
+            raise Failed(
+                f"project {name} is there already, described as {found.get('description') or ''!r}",
+                cause="It belongs to somebody; this check wants one of its own, which it opens and clears.",
+                fix="Name a project for the check alone, in the role's flyte_verify_project or the module's project.",
+            )
+        if found.get("state", "ACTIVE") != "ACTIVE":  # somebody has archived it
+            self.call("PUT", path, {**project, "state": "ACTIVE"})
+        return f"project {name} is open"
 
     def upload(self, after: Check) -> Check:
         store = self.url.address

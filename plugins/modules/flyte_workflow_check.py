@@ -37,7 +37,8 @@ options:
     required: true
   project:
     description:
-      - A project for this check alone. It is made where there is none, and opened where it was archived.
+      - A project for this check alone. It is made where there is none, and opened where it was archived. One that
+        somebody else made is refused.
     type: str
     default: flyte-verify
   domain:
@@ -225,6 +226,7 @@ workflow_seconds:
   sample: 21.4
 """
 
+import signal
 import ssl
 import typing as t
 
@@ -274,7 +276,13 @@ def quantities(given: dict[str, str | None] | None) -> dict[str, str]:
     return {name: value for name, value in (given or {}).items() if value is not None}
 
 
+def stop(_signal: int, _frame: object) -> None:
+    """End as at the keyboard, so that what runs is cleaned up."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
+    signal.signal(signal.SIGTERM, stop)
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
     if given["kubeconfig"]:

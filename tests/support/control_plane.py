@@ -40,7 +40,8 @@ class FakeControlPlane:
     last one stays. C(answers) replaces the answer to a method and path (without its query)."""
 
     port: int = 0
-    projects: dict[str, str] = field(default_factory=dict)
+    projects: dict[str, str] = field(default_factory=dict)  # their states
+    descriptions: dict[str, str] = field(default_factory=dict)
     registered: dict[tuple[str, str, str], Json] = field(default_factory=dict)
     executions: list[Json] = field(default_factory=list)
     closures: list[Json] = field(default_factory=lambda: [{"phase": "SUCCEEDED"}])
@@ -93,7 +94,13 @@ class FakeControlPlane:
         if id in self.projects:
             return refusal(409, f"project with id {id} already exists")
         self.projects[id] = "ACTIVE"
+        self.descriptions[id] = asked["project"]["description"]
         return 200, {}
+
+    def get_project(self, _asked: Json, id: str) -> Reply:
+        if id not in self.projects:
+            return refusal(404, f"project [{id}] not found")
+        return 200, {"id": id, "description": self.descriptions.get(id, ""), "state": self.projects[id]}
 
     def update_project(self, asked: Json, id: str) -> Reply:
         if id not in self.projects or asked["id"] != id:
@@ -160,6 +167,7 @@ class FakeControlPlane:
     routes: ClassVar[dict[str, Any]] = {
         "POST /api/v1/dataproxy/artifact_urn": sign,
         "POST /api/v1/projects": create_project,
+        r"GET /api/v1/projects/([^/]+)": get_project,
         r"PUT /api/v1/projects/([^/]+)": update_project,
         "POST /api/v1/(tasks|workflows|launch_plans)": register,
         "POST /api/v1/executions": create_execution,

@@ -21,6 +21,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._flyte import Target
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import Api, open_api
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import parse_url
 from ansible_collections.flyte.onprem.plugins.module_utils._workflow import (
+    DESCRIPTION,
     PATIENCE,
     Clock,
     Plan,
@@ -138,7 +139,7 @@ def test_a_workflow_that_runs_passes_and_leaves_no_object(site: Site) -> None:
 def test_the_code_is_uploaded_before_anything_is_registered(site: Site) -> None:
     site.run()
     asked = [line for line in site.flyte.asked if not line.startswith("GET")]
-    assert [line.split()[0] for line in asked] == ["POST", "POST", "PUT", "PUT", *["POST"] * 5]
+    assert [line.split()[0] for line in asked] == ["POST", "POST", "PUT", *["POST"] * 5]
     assert len(site.flyte.uploads) == 1
 
 
@@ -161,8 +162,18 @@ def test_a_second_run_registers_nothing_new(site: Site) -> None:
     assert len(registered) == 4
 
 
+def test_a_project_of_somebody_is_left_alone(site: Site) -> None:
+    site.flyte.projects["verify"] = "ARCHIVED"
+    site.flyte.descriptions["verify"] = "our models"
+    site.run()
+    assert site.ids("failed") == ["FLYTE-61"]
+    assert site.row("FLYTE-61").observed == "project verify is there already, described as 'our models'"
+    assert site.flyte.projects == {"verify": "ARCHIVED"}
+
+
 def test_an_archived_project_is_opened(site: Site) -> None:
     site.flyte.projects["verify"] = "ARCHIVED"
+    site.flyte.descriptions["verify"] = DESCRIPTION
     assert site.run().passed
     assert site.flyte.projects == {"verify": "ACTIVE"}
 
