@@ -89,15 +89,13 @@ def site(whole: Site) -> Iterator[Site]:
     whole.flyte.reset()
 
 
-def test_a_healthy_flyte_passes_and_is_quick(site: Site) -> None:
-    started = time.monotonic()
+def test_a_healthy_flyte_passes(site: Site) -> None:
     result = site.check()
     assert not result.failed, result["msg"]
     assert result.statuses("warning") == result.statuses("skipped") == []
     assert result["flyte_version"] == VERSION
     assert result["projects"] == ["flytesnacks"]
     assert VERSION in result.row("FLYTE-22")["observed"]
-    assert time.monotonic() - started < 5
 
 
 def test_repeated_uploads_leave_one_object(site: Site) -> None:

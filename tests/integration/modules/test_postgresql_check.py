@@ -371,8 +371,7 @@ def test_each_fault_fails_its_own_check_and_nothing_else(server: Server, id: str
         assert told in result["msg"]
 
 
-def test_a_healthy_server_passes_and_is_quick(server: Server) -> None:
-    started = time.monotonic()
+def test_a_healthy_server_passes(server: Server) -> None:
     result = server.check()
     assert not result.failed, result["msg"]
     assert result["passed"]
@@ -381,7 +380,6 @@ def test_a_healthy_server_passes_and_is_quick(server: Server) -> None:
     assert result["server_version_num"] // 10000 == 17
     assert result["authentication_method"] == "scram-sha-256"
     assert result["tls_version"] == "TLSv1.3"
-    assert time.monotonic() - started < 5
 
 
 def test_the_healthy_server_still_passes_after_all_faults(server: Server) -> None:
@@ -409,14 +407,6 @@ def test_what_depends_on_a_failed_check_is_skipped_and_names_it(server: Server) 
     result = server.check(database="absent")
     assert "DB-18 failed" in result.row("DB-05")["observed"]
     assert result.row("DB-05")["status"] == "skipped"
-
-
-@pytest.mark.parametrize("broken", ["black hole", "silent"])
-def test_a_dead_address_costs_the_timeout_once(server: Server, broken: str) -> None:
-    with (black_hole if broken == "black hole" else silent_port)() as number:
-        started = time.monotonic()
-        server.check(port=number, timeout=1)
-    assert 0.9 < time.monotonic() - started < 1.6
 
 
 @pytest.mark.parametrize("sslmode", ["require", "verify-ca", "prefer"])

@@ -472,9 +472,7 @@ def objects_that_are_locked(bed):
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: f"{case.name}: {case.id} {case.status}")
 def test_each_fault_has_its_own_row_and_no_other(bed: Bed, case: Fault) -> None:
     with case.arrange(bed) as changes:
-        started = time.monotonic()
         result = bed.check(**changes)
-        seconds = time.monotonic() - started
     expected = {"failed": [], "warning": [], case.status: [case.id]}
     assert {status: result.statuses(status) for status in expected} == expected, result["msg"]
     assert result.failed == (case.status == "failed")
@@ -484,8 +482,6 @@ def test_each_fault_has_its_own_row_and_no_other(bed: Bed, case: Fault) -> None:
     assert row["fix"] in result["msg"]
     assert bed.arguments(**changes)["secret_key"] not in str(result.values)
     assert "X-Amz-Signature" not in result.output
-    # A server that is not there costs the time asked for, once.
-    assert seconds < 2 * TIMEOUT + 3
     assert contents(bed.store, bed.bucket) == []
 
 
