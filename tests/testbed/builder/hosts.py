@@ -11,6 +11,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from . import machine
 from .console import BedError, run, stage
@@ -18,6 +19,7 @@ from .console import BedError, run, stage
 _LABEL = "flyte.onprem.testbed=host"
 _ADDRESS_LABEL = "flyte.onprem.testbed.address"
 _BOOT_SECONDS = 120.0
+_INOTIFY_INSTANCES = 1024
 # A network of the hosts' own: only there podman lets a host choose, and so keep, its address.
 _NETWORK = "flyte-onprem"
 # containerd and kubelet mount overlays of their own, which an overlay cannot carry.
@@ -84,6 +86,7 @@ def on_loopback(mapping: str) -> str:
 def up(host: Host) -> str:
     """Start the host if it does not run, wait for its systemd, return its address."""
     machine.require_root("start a host")
+    _raise_inotify_limit()
     state = _state(host.name)
     if state is None:
         machine.require_namespaces()
@@ -95,6 +98,13 @@ def up(host: Host) -> str:
             run(["podman", "start", host.name])
             _wait_until_booted(host.name)
     return address(host.name)
+
+
+def _raise_inotify_limit() -> None:
+    """Let the services of several hosts watch files: they all count as this machine's root, and Debian allows him 128."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(limit.read_text()) < _INOTIFY_INSTANCES:
+        limit.write_text(str(_INOTIFY_INSTANCES))
 
 
 def down(name: str) -> None:
