@@ -101,7 +101,7 @@ def up(host: Host) -> str:
 
 
 def _raise_inotify_limit() -> None:
-    """Let the services of several hosts watch files: they all count as this machine's root, and Debian allows him 128."""
+    """Let the services of several hosts watch files: all count as one root, whom Debian allows 128."""
     limit = Path("/proc/sys/fs/inotify/max_user_instances")
     if int(limit.read_text()) < _INOTIFY_INSTANCES:
         limit.write_text(str(_INOTIFY_INSTANCES))
