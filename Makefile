@@ -40,7 +40,7 @@ demo: ## A whole Flyte site in a container of this machine, ready to try
 	@tests/venv.sh && exec $(PYTHON_BIN)/python tests/testbed/demo.py
 
 demo-down: ## Remove the demo
-	@exec $(PYTHON_BIN)/python tests/testbed/demo.py down
+	@tests/venv.sh && exec $(PYTHON_BIN)/python tests/testbed/demo.py down
 
 docs: venv ## Write the generated parts of the documents anew
 	@$(PYTHON_BIN)/python docs/generate.py
