@@ -150,10 +150,12 @@ def no_name(site: Site) -> Iterator[Json]:
     def change(configmap: Json) -> None:
         configmap["data"] = {"flyte.server": "nowhere.invalid:53 {\n    errors\n}\n"}
 
-    with changed(site, "configmap", "coredns-custom", change, namespace="kube-system"):
+    try:
+        with changed(site, "configmap", "coredns-custom", change, namespace="kube-system"):
+            site.restart("coredns", namespace="kube-system")
+            yield {}
+    finally:
         site.restart("coredns", namespace="kube-system")
-        yield {}
-    site.restart("coredns", namespace="kube-system")
 
 
 @contextlib.contextmanager
