@@ -38,6 +38,8 @@ class Box:
 
     name: str
     folder: Path
+    variables: dict[str, Any] = field(default_factory=dict)
+    parts: Sequence[str] = inventory.PARTS
     output: str = ""
     leaks: set[str] = field(default_factory=set)
 
@@ -50,6 +52,11 @@ class Box:
     def site_directory(self) -> Path:
         """Where the site's files lie on this machine."""
         return self.folder / "site"
+
+    def describe(self, **variables: Any) -> None:
+        """Write the inventory, with further variables from now on."""
+        self.variables |= variables
+        inventory.write_one_host(self.folder / "hosts.yml", "box", self.name, self.variables, parts=self.parts)
 
     def shell(self, script: str, *, check: bool = True) -> str:
         """Run a shell script on the host."""
@@ -147,17 +154,15 @@ def watch_arguments(box: Box, stop: threading.Event) -> None:
 @contextlib.contextmanager
 def fresh_box(name: str, folder: Path, parts: Sequence[str] = inventory.PARTS, **more: Any) -> Iterator[Box]:
     """A fresh host with an inventory whose secrets are canaries, watched as long as it lives."""
-    box = Box(name=name, folder=folder)
+    box = Box(name=name, folder=folder, parts=parts)
     subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)
     subprocess.run([*BED, "host-up", box.name], check=True)
-    variables = {
-        "site_domain": "flyte.test",
-        "site_directory": str(box.site_directory),
-        "site_bundle": os.environ["FLYTE_ONPREM_BUNDLE"],
-        **CANARIES,
-        **more,
-    }
-    inventory.write_one_host(folder / "hosts.yml", "box", box.name, variables, parts=parts)
+    box.describe(
+        site_domain="flyte.test",
+        site_directory=str(box.site_directory),
+        site_bundle=os.environ["FLYTE_ONPREM_BUNDLE"],
+    )
+    box.describe(**CANARIES, **more)
     stop = threading.Event()
     watcher = threading.Thread(target=watch_arguments, args=(box, stop), daemon=True)
     watcher.start()
