@@ -135,7 +135,8 @@ def gateway() -> str:
 def _network() -> ipaddress.IPv4Network:
     """The hosts' network, which is made where there is none."""
     if subprocess.run(["podman", "network", "exists", _NETWORK], check=False).returncode:
-        run(["podman", "network", "create", "--disable-dns", _NETWORK])
+        # Somebody beside us may be the first; the look below tells whether it is there.
+        subprocess.run(["podman", "network", "create", "--disable-dns", _NETWORK], capture_output=True, check=False)
     network = json.loads(run(["podman", "network", "inspect", _NETWORK]))[0]
     return ipaddress.IPv4Network(network["subnets"][0]["subnet"])
 
