@@ -154,9 +154,7 @@ class Ingress:
                         if paths
                     },
                 },
-                "services": {
-                    name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in backends.items()
-                },
+                "services": {name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in backends.items()},
             },
             "tls": {
                 "stores": {"default": {"defaultCertificate": certificate}},
@@ -170,9 +168,12 @@ class Ingress:
         wait_for(lambda: f'"change-{self.changes}@file"' in self._routers(), what="Traefik's new configuration")
 
     def _routers(self) -> str:
-        with contextlib.suppress(OSError), urllib.request.urlopen(
-            f"http://{LOOPBACK}:{self.api_port}/api/http/routers?per_page=100", timeout=2
-        ) as answer:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(
+                f"http://{LOOPBACK}:{self.api_port}/api/http/routers?per_page=100", timeout=2
+            ) as answer,
+        ):
             return str(answer.read().decode())
         return ""
 

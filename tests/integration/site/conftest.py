@@ -152,8 +152,11 @@ def watch_arguments(box: Box, stop: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def fresh_box(name: str, folder: Path, parts: Sequence[str] = inventory.PARTS, **more: Any) -> Iterator[Box]:
-    """A fresh host with an inventory whose secrets are canaries, watched as long as it lives."""
+def fresh_box(name: str, folder: Path, parts: Sequence[str] = inventory.PARTS) -> Iterator[Box]:
+    """A fresh host with an inventory whose secrets are canaries, watched as long as it lives.
+
+    While it runs, this machine has the address ``hosts.gateway()``, at which servers for it may listen.
+    """
     box = Box(name=name, folder=folder, parts=parts)
     subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)
     subprocess.run([*BED, "host-up", box.name], check=True)
@@ -161,24 +164,27 @@ def fresh_box(name: str, folder: Path, parts: Sequence[str] = inventory.PARTS, *
         site_domain="flyte.test",
         site_directory=str(box.site_directory),
         site_bundle=os.environ["FLYTE_ONPREM_BUNDLE"],
+        **CANARIES,
     )
-    box.describe(**CANARIES, **more)
     stop = threading.Event()
     watcher = threading.Thread(target=watch_arguments, args=(box, stop), daemon=True)
     watcher.start()
-    yield box
-    stop.set()
-    watcher.join()
-    subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)
+    try:
+        yield box
+    finally:
+        stop.set()
+        watcher.join()
+        subprocess.run([*BED, "host-down", box.name], check=True, capture_output=True)
 
 
-@pytest.fixture(scope="session")
+@contextlib.contextmanager
 def downloads() -> Iterator[dict[str, Any]]:
     """Variables of a site without a bundle: all is downloaded, from a mirror that serves the published paths."""
     command = [*BED, "mirror", "--address", hosts.gateway()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as mirror:
         assert mirror.stdout is not None
         address = mirror.stdout.readline().strip()
+        assert address, "the mirror did not start"
         release = "RELEASE.2025-09-07T16-13-09Z"
         chart = "https://flyteorg.github.io/flyte/flyte-binary-v1.16.8.tgz.sha256sum"
         minio = f"https://github.com/minio/minio/releases/download/{release}/minio.linux-amd64.{release}.sha256sum"
@@ -201,10 +207,9 @@ def downloads() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def box(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, downloads: dict[str, Any]
-) -> Iterator[Box]:
+def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """The host that lives through all tests of a run, without a bundle. Runs side by side have hosts of their own."""
     first = request.session.items[0].path.stem.removeprefix("test_").replace("_", "-")
-    with fresh_box(f"flyte-onprem-{first}", tmp_path_factory.mktemp(first), **downloads) as made:
+    with fresh_box(f"flyte-onprem-{first}", tmp_path_factory.mktemp(first)) as made, downloads() as variables:
+        made.describe(**variables)
         yield made
