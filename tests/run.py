@@ -30,6 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ".venv/bin/"
 SILENCE = 30  # seconds without output after which the run says that it is still alive
+NAMED = 3  # causes of a failed stage in the summary
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ STAGES = (
 
 
 class Output:
-    """Passes a command's output on and remembers when there last was any, and the last count of tests in it."""
+    """Passes a command's output on and remembers when there last was any, the last count of tests, and what failed."""
 
     summary = re.compile(r"^(?:=+ )?(?=.*\b\d+ (?:passed|failed|error))(?P<counts>[\d\w, ]+?)(?: in [\d.]+s.*)?$")
 
@@ -93,15 +94,21 @@ class Output:
         self.prefix = prefix
         self.last = time.monotonic()
         self.counts: tuple[int, int] | None = None
+        self.failed: list[str] = []
+        self.last_line = ""
 
     def copy(self, stream) -> None:
         for line in stream:
             sys.stdout.write(self.prefix + line)
             sys.stdout.flush()
             self.last = time.monotonic()
-            match = self.summary.match(re.sub(r"\x1b\[[\d;]*m", "", line).strip())
+            bare = re.sub(r"\x1b\[[\d;]*m", "", line).strip()
+            match = self.summary.match(bare)
             if match:
                 self.counts = count(match["counts"])
+            if bare.startswith(("FAILED ", "ERROR ")):  # of pytest's summary
+                self.failed.append(bare)
+            self.last_line = bare or self.last_line
 
 
 def count(text: str) -> tuple[int, int]:
@@ -119,6 +126,7 @@ class Row:
     seconds: float
     passed: int
     failed: int
+    causes: Sequence[str] = ()
 
     @property
     def text(self) -> str:
@@ -140,7 +148,7 @@ def run(stage: Stage, title: str) -> Row:
         text=True,
         errors="replace",
         # molecule and ansible-lint start ansible's commands by name.
-        env=dict(os.environ, PYTHONUNBUFFERED="1", PATH=f"{ROOT / BIN}:{os.environ['PATH']}"),
+        env=dict(os.environ, PYTHONUNBUFFERED="1", COLUMNS="180", PATH=f"{ROOT / BIN}:{os.environ['PATH']}"),
     ) as process:
         reader = threading.Thread(target=output.copy, args=(process.stdout,), daemon=True)
         reader.start()
@@ -152,7 +160,8 @@ def run(stage: Stage, title: str) -> Row:
         code = process.wait()
     passed, failed = output.counts or (int(code == 0), int(code != 0))
     result = "passed" if code == 0 else "FAILED"
-    return Row(stage, result, time.monotonic() - start, passed, max(failed, int(code != 0)))
+    causes = (output.failed or [output.last_line])[:NAMED] if code else []
+    return Row(stage, result, time.monotonic() - start, passed, max(failed, int(code != 0)), causes)
 
 
 def side_by_side(stages: Sequence[tuple[str, Stage]]) -> list[Row]:
@@ -201,6 +210,9 @@ def main() -> int:
     for row in rows:
         print(row.text)
     print(f"{'all':<24}{'':<10}{duration(time.monotonic() - begin):>10}\n")
+    for row in rows:
+        for cause in row.causes:
+            print(f"{row.stage.name}: {cause[:200]}")
     passed, failed = sum(row.passed for row in rows), sum(row.failed for row in rows)
     print(f"{passed} passed, {failed} failed")
     return int(failed > 0)
