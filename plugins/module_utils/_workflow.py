@@ -193,6 +193,7 @@ class Run:
     closure: Json = field(default_factory=dict)
     started: bool = False
     api: _kubernetes.Api | None = None
+    removed: list[str] = field(default_factory=list)
 
     @property
     def phase(self) -> str:
@@ -249,9 +250,9 @@ class Run:
             raise Diagnosed(finding)
         raise Failed(f"{path} gave HTTP {found.status}: {words}")
 
-    def place(self, kind: str, *more: str) -> str:
-        """The path of what belongs to this execution."""
-        return "/".join([f"/api/v1/{kind}", self.plan.project, self.plan.domain, self.name, *more])
+    def place(self, kind: str, *more: str, name: str = "") -> str:
+        """The path of what belongs to an execution, by default this one."""
+        return "/".join([f"/api/v1/{kind}", self.plan.project, self.plan.domain, name or self.name, *more])
 
     def succeeded_since(self, since: datetime.datetime) -> str:
         """When this very version succeeded after C(since), or an empty text."""
@@ -443,9 +444,12 @@ class Run:
     # The cluster
 
     @property
+    def objects_path(self) -> str:
+        return f"/apis/flyte.lyft.com/v1alpha1/namespaces/{self.workflow.namespace}/flyteworkflows"
+
+    @property
     def object_path(self) -> str:
-        group = "/apis/flyte.lyft.com/v1alpha1"
-        return f"{group}/namespaces/{self.workflow.namespace}/flyteworkflows/{self.name}"
+        return f"{self.objects_path}/{self.name}"
 
     def namespace_rows(self, api: _kubernetes.Api, row: Check) -> Check:
         """Wait for the namespace and what tasks need in it; Flyte makes all that in one go."""
@@ -483,8 +487,7 @@ class Run:
         left = []
         if self.phase not in ENDED:
             try:
-                cause = {"cause": "flyte.onprem gave it up"}
-                self.call("DELETE", self.place("executions"), cause, fine=(400, 404))
+                self.abort(self.name)
             except Outcome as exc:
                 left.append(f"execution {self.name} ({exc.observed})")
         if self.api is None:
@@ -494,16 +497,32 @@ class Run:
         left += self.remove_objects(self.api)
         if left:
             raise Warned(f"left: {', '.join(left)}")
-        return "the FlyteWorkflow object and its pods are gone"
+        more = f"; removed what runs that were killed had left: {', '.join(self.removed)}" if self.removed else ""
+        return f"the FlyteWorkflow object and its pods are gone{more}"
+
+    def abort(self, name: str) -> None:
+        """End an execution of this check; one that has ended, or is not known, is fine."""
+        path = self.place("executions", name=name)
+        self.call("DELETE", path, {"cause": "flyte.onprem gave it up"}, fine=(400, 404))
+
+    def left_before(self, api: _kubernetes.Api, own: Json) -> list[Json]:
+        """What runs that were killed have left. The project is this check's alone; one beside us is not as old yet."""
+        begun = parse_time(own["metadata"]["creationTimestamp"])
+        bound = begun - datetime.timedelta(seconds=self.plan.run_timeout + GOING)
+        found = api.items(self.objects_path)
+        return [other for other in found if parse_time(other["metadata"]["creationTimestamp"]) < bound]
 
     def remove_objects(self, api: _kubernetes.Api) -> list[str]:
         """Remove the FlyteWorkflow object; its pods go with it. Returns what is left after a while."""
-        with contextlib.suppress(_kubernetes.ApiError, _kubernetes.Unanswered):
+        with contextlib.suppress(_kubernetes.ApiError, _kubernetes.Unanswered, Outcome):
             found = _flyte.find(api, self.object_path)
-            if found and not is_taken_up(found.get("status") or {}):
-                # Nobody has begun, so there is nothing that the controller would have to undo; perhaps it does not run.
-                api.merge(self.object_path, {"metadata": {"finalizers": None}})
-            api.delete(self.object_path, propagationPolicy="Background")
+            if found:
+                remove(api, self.objects_path, found)
+                for older in self.left_before(api, found):
+                    name = str(older["metadata"]["name"])
+                    self.abort(name)
+                    remove(api, self.objects_path, older)
+                    self.removed.append(name)
         pods_path = f"/api/v1/namespaces/{self.workflow.namespace}/pods"
         until = self.clock.now() + GOING
         while True:
@@ -518,6 +537,15 @@ class Run:
             if not left or self.clock.now() >= until:
                 return left
             self.clock.sleep(POLL)
+
+
+def remove(api: _kubernetes.Api, folder: str, item: Json) -> None:
+    """Remove a FlyteWorkflow; its pods go with it."""
+    path = f"{folder}/{item['metadata']['name']}"
+    if not is_taken_up(item.get("status") or {}):
+        # Nobody has begun, so there is nothing that the controller would have to undo; perhaps it does not run.
+        api.merge(path, {"metadata": {"finalizers": None}})
+    api.delete(path, propagationPolicy="Background")
 
 
 def is_taken_up(status: Json) -> bool:

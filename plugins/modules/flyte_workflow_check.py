@@ -18,7 +18,8 @@ description:
     bucket for data, the second one reads that and removes it.
   - When the workflow does not run, it says which of the known causes it was, from the execution's error and, with
     O(kubeconfig), from the pods, their events and logs. A cause that waiting does not mend ends the wait early.
-  - What runs is ended, and with O(kubeconfig) its objects and pods are removed, whatever happened before.
+  - What runs is ended, and with O(kubeconfig) its objects and pods are removed, whatever happened before. What a killed
+    run left, a later one removes once it is older than O(run_timeout).
 options:
   url:
     description:

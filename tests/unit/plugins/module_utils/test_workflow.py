@@ -34,9 +34,9 @@ NAMESPACE = "/api/v1/namespaces/verify-development"
 SECRET = f"{NAMESPACE}/secrets/flyte-task-s3"
 TEMPLATE = f"{NAMESPACE}/podtemplates/flyte-task"
 OBJECT = "/apis/flyte.lyft.com/v1alpha1/namespaces/verify-development/flyteworkflows/v1"
-FINALIZERS = {"finalizers": ["flyte.org/finalizer"]}  # from the start
-TAKEN_UP = named("v1", metadata=FINALIZERS, status={"phase": 1})
-READY = named("v1", metadata=FINALIZERS, status={"phase": 0})
+MADE = {"creationTimestamp": "2026-11-25T16:30:00Z", "finalizers": ["flyte.org/finalizer"]}  # both from the start
+TAKEN_UP = named("v1", metadata=MADE, status={"phase": 1})
+READY = named("v1", metadata=MADE, status={"phase": 0})
 RUNNING = {"phase": "RUNNING"}
 FAILED_CLOSURE = {"phase": "FAILED", "error": {"code": "USER:Unknown", "message": "the answer is 43", "kind": "USER"}}
 
@@ -338,6 +338,20 @@ def test_what_cannot_be_removed_is_a_warning(site: Site) -> None:
     site.run()
     assert site.ids(WARNING) == ["FLYTE-65"]
     assert "FlyteWorkflow v1" in site.row("FLYTE-65").observed
+
+
+def test_what_a_killed_run_left_is_removed_once_it_is_old(site: Site) -> None:
+    folder = OBJECT.rpartition("/")[0]
+    own, beside, old = (
+        named(name, metadata={"creationTimestamp": f"2026-11-25T16:{minute}:00Z"}, status={"phase": 1})
+        for name, minute in (("v1", "30"), ("v2", "29"), ("v3", "10"))
+    )
+    site.cluster.objects |= {OBJECT: own, folder: items(own, beside, old), f"{folder}/v2": beside, f"{folder}/v3": old}
+    site.run()
+    assert f"{folder}/v2" in site.cluster.objects
+    assert f"{folder}/v3" not in site.cluster.objects
+    assert "v3" in site.row("FLYTE-65").observed
+    assert site.flyte.terminated == ["v3"]
 
 
 def test_the_clean_up_comes_even_after_a_fault_of_this_check(site: Site) -> None:
