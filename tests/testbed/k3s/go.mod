@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/klauspost/compress v1.18.0
 	go.yaml.in/yaml/v2 v2.4.3
+	golang.org/x/crypto v0.53.0
 	k8s.io/api v0.36.4
 	k8s.io/apimachinery v0.36.4
 	k8s.io/client-go v0.36.4

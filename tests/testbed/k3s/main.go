@@ -30,7 +30,7 @@ var (
 )
 
 // Commands that k3s has and the stand-in has not (K3S.md, k3s-io/k3s cmd/).
-var missing = []string{"agent", "crictl", "check-config", "etcd-snapshot", "secrets-encrypt", "certificate", "token", "completion"}
+var missing = []string{"crictl", "check-config", "etcd-snapshot", "secrets-encrypt", "certificate", "token", "completion"}
 
 func main() {
 	program := filepath.Base(os.Args[0])
@@ -53,7 +53,11 @@ func main() {
 	case "kubectl", "ctr":
 		tool(verb, arguments)
 	case "server":
-		runServer(arguments)
+		config, err := server.NewConfig(parse(verb, options.Server(), arguments), version)
+		run("", config, err)
+	case "agent":
+		config, err := agent.NewConfig(parse(verb, options.Agent(), arguments), version)
+		run(" agent", config, err)
 	default:
 		for _, name := range missing {
 			if verb == name {
@@ -71,28 +75,34 @@ func main() {
 
 func help() string {
 	return "NAME:\n   k3s - stand-in for k3s in a test bed\n\nUSAGE:\n   k3s COMMAND [OPTIONS]\n\nVERSION:\n   " + version +
-		"\n\nCOMMANDS:\n   server   Run a server: control plane and node\n   kubectl  Run kubectl\n   ctr      Run ctr\n"
+		"\n\nCOMMANDS:\n   server   Run a server: control plane and node\n   agent    Run a node that joins a server\n   kubectl  Run kubectl\n   ctr      Run ctr\n"
 }
 
-func runServer(arguments []string) {
-	table := options.Server()
-	values, err := options.Parse("server", table, arguments)
+// parse reads a command's options, or ends the program as k3s does on wrong ones.
+func parse(command string, table []options.Option, arguments []string) *options.Values {
+	values, err := options.Parse(command, table, arguments)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Print(options.Usage("server", table))
-		return
+		fmt.Print(options.Usage(command, table))
+		os.Exit(0)
 	}
 	if err != nil {
 		if strings.HasPrefix(err.Error(), "flag ") || strings.HasPrefix(err.Error(), "invalid ") {
-			fmt.Printf("Incorrect Usage: %v\n\n%s", err, options.Usage("server", table))
+			fmt.Printf("Incorrect Usage: %v\n\n%s", err, options.Usage(command, table))
 		}
 		logs.Fatalf("%v", err)
 	}
 	logs.SetDebug(values.Bool("debug"))
-	config, err := server.NewConfig(values, version)
+	return values
+}
+
+// process is what "server" and "agent" become.
+type process interface{ Run() error }
+
+func run(command string, config process, err error) {
 	if err != nil {
 		logs.Fatalf("%v", err)
 	}
-	logs.Infof("Starting k3s %s (%s)", version, commit)
+	logs.Infof("Starting k3s%s %s (%s)", command, version, commit)
 	if err := config.Run(); err != nil {
 		logs.Fatalf("%v", err)
 	}

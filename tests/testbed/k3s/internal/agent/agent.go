@@ -18,10 +18,9 @@ import (
 	"time"
 
 	"flyte.onprem/testbed/k3s/internal/certs"
-	"flyte.onprem/testbed/k3s/internal/kube"
 	"flyte.onprem/testbed/k3s/internal/logs"
+	"flyte.onprem/testbed/k3s/internal/options"
 	"flyte.onprem/testbed/k3s/internal/supervisor"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -35,12 +34,50 @@ type Node struct {
 	RegistriesFile          string
 	ResolvConf              string
 	Labels, Taints          []string
-	ServiceLB, Flannel      bool
-	ProtectKernel           bool
-	Verbosity               string
-	KubeletArgs, ProxyArgs  []string
-	DisableProxy            bool
-	MergeArguments          func(map[string]string, []string) []string
+	ServiceLB               bool
+	// FlannelBackend is vxlan, host-gw or none.
+	FlannelBackend         string
+	ProtectKernel          bool
+	Verbosity              string
+	KubeletArgs, ProxyArgs []string
+	DisableProxy           bool
+}
+
+// Fill takes a node's own settings from the options that server and agent share.
+func (n *Node) Fill(values *options.Values) (err error) {
+	if n.Name, n.IP, err = Identity(values); err != nil {
+		return err
+	}
+	if n.Snapshotter = values.String("snapshotter"); n.Snapshotter != "overlayfs" && n.Snapshotter != "native" {
+		return fmt.Errorf("stand-in: snapshotter %s is not implemented", n.Snapshotter)
+	}
+	n.PauseImage, n.RegistriesFile, n.ResolvConf = values.String("pause-image"), values.String("private-registry"), values.String("resolv-conf")
+	n.Labels, n.Taints = values.List("node-label"), values.List("node-taint")
+	n.ProtectKernel, n.Verbosity = values.Bool("protect-kernel-defaults"), values.String("v")
+	n.KubeletArgs, n.ProxyArgs = values.List("kubelet-arg"), values.List("kube-proxy-arg")
+	return nil
+}
+
+// Join takes what the cluster decides.
+func (n *Node) Join(cluster ClusterConfig) {
+	n.ClusterCIDR, n.ClusterDNS, n.ClusterDomain = cluster.ClusterCIDR, cluster.ClusterDNS, cluster.ClusterDomain
+	n.FlannelBackend, n.ServiceLB, n.DisableProxy = cluster.FlannelBackend, !cluster.DisableServiceLB, cluster.DisableKubeProxy
+}
+
+// Directories makes those below D/agent.
+func (n *Node) Directories() error {
+	if err := os.MkdirAll(n.path("containerd"), 0o700); err != nil {
+		return err
+	}
+	for _, directory := range []string{
+		n.path("etc", "containerd", "certs.d"), n.path("etc", "cni", "net.d"), n.path("etc", "kubelet.conf.d"),
+		n.path("images"), n.path("pod-manifests"), filepath.Join(n.Data, "storage"),
+	} {
+		if err := os.MkdirAll(directory, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ContainerdAddress is the CRI's socket.
@@ -271,7 +308,7 @@ func (n *Node) StartKubelet(group *supervisor.Group) error {
 			return fmt.Errorf("stand-in: kubelet-arg %s is not implemented; put a file into %s", name, n.path("etc", "kubelet.conf.d"))
 		}
 	}
-	program := supervisor.Program{Name: "kubelet", Path: filepath.Join(n.Bin, "kubelet"), Arguments: n.MergeArguments(arguments, n.KubeletArgs)}
+	program := supervisor.Program{Name: "kubelet", Path: filepath.Join(n.Bin, "kubelet"), Arguments: options.MergeArguments(arguments, n.KubeletArgs)}
 	if err := group.Start(program); err != nil {
 		return err
 	}
@@ -292,65 +329,5 @@ func (n *Node) StartKubelet(group *supervisor.Group) error {
 		"conntrack-tcp-timeout-close-wait":  "0s",
 	}
 	return group.Start(supervisor.Program{Name: "kube-proxy", Path: filepath.Join(n.Bin, "kube-proxy"),
-		Arguments: n.MergeArguments(proxy, n.ProxyArgs), Grace: 3 * time.Second})
-}
-
-// The pod network keeps flannel's file name. One bridge per node is enough as long as there is one node.
-var networkTemplate = template.Must(template.New("").Parse(`{
-  "name": "cbr0",
-  "cniVersion": "1.0.0",
-  "plugins": [
-    {
-      "type": "bridge",
-      "bridge": "cni0",
-      "isGateway": true,
-      "isDefaultGateway": true,
-      "hairpinMode": true,
-      "forceAddress": true,
-      "ipMasq": true,
-      "ipam": {"type": "host-local", "ranges": [[{"subnet": "{{.}}"}]]}
-    },
-    {"type": "portmap", "capabilities": {"portMappings": true}}
-  ]
-}
-`))
-
-// ConfigureNetwork waits for the node's share of the pod network and writes the CNI's configuration from it.
-func (n *Node) ConfigureNetwork(ctx context.Context, clients *kube.Clients) error {
-	if !n.Flannel {
-		return nil
-	}
-	var subnet string
-	err := supervisor.Poll(ctx, 10*time.Minute, 500*time.Millisecond, func(ctx context.Context) error {
-		node, err := clients.Typed.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		if subnet = node.Spec.PodCIDR; subnet == "" {
-			return fmt.Errorf("node %s has no podCIDR yet", n.Name)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	address, network, err := net.ParseCIDR(subnet)
-	if err != nil {
-		return err
-	}
-	gateway := address.To4()
-	gateway[3]++
-	ones, _ := network.Mask.Size()
-	if err := os.MkdirAll("/run/flannel", 0o755); err != nil {
-		return err
-	}
-	environment := fmt.Sprintf("FLANNEL_NETWORK=%s\nFLANNEL_SUBNET=%s/%d\nFLANNEL_MTU=1500\nFLANNEL_IPMASQ=true\n", n.ClusterCIDR, gateway, ones)
-	if err := os.WriteFile("/run/flannel/subnet.env", []byte(environment), 0o644); err != nil {
-		return err
-	}
-	var content bytes.Buffer
-	if err := networkTemplate.Execute(&content, subnet); err != nil {
-		return err
-	}
-	return certs.WriteFile(n.path("etc", "cni", "net.d", "10-flannel.conflist"), content.Bytes(), 0o600)
+		Arguments: options.MergeArguments(proxy, n.ProxyArgs), Grace: 3 * time.Second})
 }

@@ -105,9 +105,19 @@ func (a *Authority) Ensure(leaf Leaf) error {
 	if current, err := read(leaf.File + ".crt"); err == nil && a.good(current, leaf, key, names, addresses) {
 		return nil
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 62))
+	chain, err := a.Sign(key.Public(), leaf)
 	if err != nil {
 		return err
+	}
+	return WriteFile(leaf.File+".crt", chain, 0o644)
+}
+
+// Sign makes a certificate for a public key: PEM, followed by the CA's.
+func (a *Authority) Sign(public crypto.PublicKey, leaf Leaf) ([]byte, error) {
+	names, addresses := split(leaf.Names)
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 62))
+	if err != nil {
+		return nil, err
 	}
 	var usages []x509.ExtKeyUsage
 	if leaf.Server {
@@ -126,12 +136,12 @@ func (a *Authority) Ensure(leaf Leaf) error {
 		DNSNames:     names,
 		IPAddresses:  addresses,
 	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
+	raw, err := x509.CreateCertificate(rand.Reader, template, a.certificate, public, a.key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return writePEM(leaf.File+".crt", 0o644,
-		&pem.Block{Type: "CERTIFICATE", Bytes: raw}, &pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
+	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}),
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})...), nil
 }
 
 func (a *Authority) good(current *x509.Certificate, leaf Leaf, key crypto.Signer, names []string, addresses []net.IP) bool {

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
 )
 
 // Clients bundles typed and untyped access.
@@ -51,6 +52,17 @@ func Connect(kubeconfig string) (*Clients, error) {
 		return nil, err
 	}
 	return &Clients{typed, untyped, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client))}, nil
+}
+
+// Config is a kubeconfig of one cluster, user and context.
+func Config(cluster, user, context string, clusterFields, userFields map[string]any) []byte {
+	content, _ := yaml.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Config", "current-context": context, "preferences": map[string]any{},
+		"clusters": []any{map[string]any{"name": cluster, "cluster": clusterFields}},
+		"users":    []any{map[string]any{"name": user, "user": userFields}},
+		"contexts": []any{map[string]any{"name": context, "context": map[string]any{"cluster": cluster, "user": user}}},
+	})
+	return content
 }
 
 // Resource finds where objects of a kind live; namespace is used where the kind has namespaces.

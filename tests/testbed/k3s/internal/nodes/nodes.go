@@ -26,18 +26,27 @@ import (
 
 // Controller works for one server.
 type Controller struct {
-	Clients   *kube.Clients
-	Name, IP  string
-	Arguments []string
-	// Labels are those of option node-label; like the agent of k3s, they are set again at each start.
-	Labels      map[string]string
-	Environment map[string]string
+	Clients *kube.Clients
+	Name    string
+	// Labels are those of the server's roles.
+	Labels map[string]string
 	// APIAddress and APIPort are where pods reach this server's API.
 	APIAddress string
 	APIPort    int
 	// CoreDNS tells whether there is a ConfigMap coredns to keep.
 	CoreDNS bool
+	// seen are the nodes of the last look: the password of one that is gone goes, too.
+	seen map[string]bool
 }
+
+const (
+	controlPlane = "node-role.kubernetes.io/control-plane"
+	// apiAnnotation is no k3s's: it tells the other servers option advertise-address.
+	apiAnnotation = "testbed.flyte.onprem/api-address"
+)
+
+// PasswordSecret is the name of the Secret in kube-system with the hash of a node's password.
+func PasswordSecret(node string) string { return strings.ToLower(node) + ".node-password.k3s" }
 
 // Run works until the context ends.
 func (c *Controller) Run(ctx context.Context) {
@@ -47,11 +56,14 @@ func (c *Controller) Run(ctx context.Context) {
 }
 
 func (c *Controller) reconcile(ctx context.Context) error {
-	if err := c.KeepAPIEndpoint(ctx); err != nil {
-		return err
-	}
 	nodes, err := c.Clients.Typed.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
+		return err
+	}
+	if err := c.keepAPIEndpoints(ctx, nodes.Items); err != nil {
+		return err
+	}
+	if err := c.forgetPasswords(ctx, nodes.Items); err != nil {
 		return err
 	}
 	for index := range nodes.Items {
@@ -67,18 +79,32 @@ func (c *Controller) reconcile(ctx context.Context) error {
 	return c.nodeHosts(ctx, nodes.Items)
 }
 
-// mark sets what the cloud controller and the server set on their node.
+// forgetPasswords lets the name of a deleted node be taken again.
+func (c *Controller) forgetPasswords(ctx context.Context, nodes []corev1.Node) error {
+	now := map[string]bool{}
+	for _, node := range nodes {
+		now[node.Name] = true
+	}
+	for name := range c.seen {
+		if now[name] {
+			continue
+		}
+		err := c.Clients.Typed.CoreV1().Secrets(metav1.NamespaceSystem).Delete(ctx, PasswordSecret(name), metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	c.seen = now
+	return nil
+}
+
+// mark sets what the server sets on its node.
 func (c *Controller) mark(ctx context.Context, node *corev1.Node) error {
-	arguments, _ := json.Marshal(c.Arguments)
-	environment, _ := json.Marshal(c.Environment)
-	labels := map[string]string{"node-role.kubernetes.io/control-plane": "true", "node.kubernetes.io/instance-type": "k3s"}
+	labels := map[string]string{controlPlane: "true"}
 	for key, value := range c.Labels {
 		labels[key] = value
 	}
-	annotations := map[string]string{
-		"k3s.io/hostname": node.Name, "k3s.io/internal-ip": c.IP, "k3s.io/node-args": string(arguments), "k3s.io/node-env": string(environment),
-		"alpha.kubernetes.io/provided-node-ip": c.IP,
-	}
+	annotations := map[string]string{apiAnnotation: c.APIAddress}
 	if has(node.Labels, labels) && has(node.Annotations, annotations) {
 		return nil
 	}
@@ -121,28 +147,55 @@ func (c *Controller) nodeHosts(ctx context.Context, nodes []corev1.Node) error {
 	return err
 }
 
-// KeepAPIEndpoint says where the Service "kubernetes" leads, in both forms that the apiserver itself would write.
-func (c *Controller) KeepAPIEndpoint(ctx context.Context) error {
-	slices := c.Clients.Typed.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault)
-	current, err := slices.Get(ctx, "kubernetes", metav1.GetOptions{})
-	if err == nil && len(current.Endpoints) == 1 && len(current.Ports) == 1 &&
-		fmt.Sprint(current.Endpoints[0].Addresses) == fmt.Sprint([]string{c.APIAddress}) && *current.Ports[0].Port == int32(c.APIPort) {
-		return nil
+// apiAddresses are those of this server and of the others that are ready.
+func (c *Controller) apiAddresses(nodes []corev1.Node) []string {
+	addresses := []string{c.APIAddress}
+	for _, node := range nodes {
+		if node.Name == c.Name || node.Labels[controlPlane] == "" {
+			continue
+		}
+		for _, condition := range node.Status.Conditions {
+			if address := node.Annotations[apiAnnotation]; condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue && address != "" {
+				addresses = append(addresses, address)
+			}
+		}
 	}
+	sort.Strings(addresses)
+	return addresses
+}
+
+// keepAPIEndpoints says where the Service "kubernetes" leads, in both forms that the apiserver itself would write.
+func (c *Controller) keepAPIEndpoints(ctx context.Context, nodes []corev1.Node) error {
+	wanted := c.apiAddresses(nodes)
+	current, err := c.Clients.Typed.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
+	}
+	if err == nil && len(current.Ports) == 1 && *current.Ports[0].Port == int32(c.APIPort) {
+		var found []string
+		for _, endpoint := range current.Endpoints {
+			found = append(found, endpoint.Addresses...)
+		}
+		if sort.Strings(found); fmt.Sprint(found) == fmt.Sprint(wanted) {
+			return nil
+		}
+	}
+	var addresses, endpoints []any
+	for _, address := range wanted {
+		addresses = append(addresses, map[string]any{"ip": address})
+		endpoints = append(endpoints, map[string]any{"addresses": []any{address}, "conditions": map[string]any{"ready": true}})
 	}
 	port := map[string]any{"name": "https", "port": int64(c.APIPort), "protocol": "TCP"}
 	for _, object := range []map[string]any{
 		{
 			"apiVersion": "v1", "kind": "Endpoints",
 			"metadata": map[string]any{"name": "kubernetes", "namespace": "default", "labels": map[string]any{discoveryv1.LabelSkipMirror: "true"}},
-			"subsets":  []any{map[string]any{"addresses": []any{map[string]any{"ip": c.APIAddress}}, "ports": []any{port}}},
+			"subsets":  []any{map[string]any{"addresses": addresses, "ports": []any{port}}},
 		},
 		{
 			"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
 			"metadata":  map[string]any{"name": "kubernetes", "namespace": "default", "labels": map[string]any{discoveryv1.LabelServiceName: "kubernetes"}},
-			"endpoints": []any{map[string]any{"addresses": []any{c.APIAddress}, "conditions": map[string]any{"ready": true}}},
+			"endpoints": endpoints,
 			"ports":     []any{port},
 		},
 	} {

@@ -243,6 +243,19 @@ func (v *Values) SplitList(name string) []string {
 	return items
 }
 
+// Secret is a token option's value, or the first line of the file that its twin "-file" names.
+func (v *Values) Secret(name string) (string, error) {
+	if value := v.String(name); value != "" {
+		return value, nil
+	}
+	file := v.String(name + "-file")
+	if file == "" {
+		return "", nil
+	}
+	content, err := os.ReadFile(file)
+	return strings.TrimRight(string(content), "\n"), err
+}
+
 // Usage is the help text of a command.
 func Usage(command string, table []Option) string {
 	var text strings.Builder

@@ -52,7 +52,7 @@ var Shared = []Option{
 	{Name: "data-dir", Aliases: []string{"d"}, Env: "K3S_DATA_DIR", Default: DefaultDataDir, Support: Works, Help: "directory of all state"},
 	{Name: "token", Aliases: []string{"t"}, Env: "K3S_TOKEN", Support: Works, Secret: true, Help: "shared secret of the cluster"},
 	{Name: "token-file", Env: "K3S_TOKEN_FILE", Support: Works, Help: "file that holds the token"},
-	{Name: "server", Aliases: []string{"s"}, Env: "K3S_URL", Support: Missing, Help: "server to join"},
+	{Name: "server", Aliases: []string{"s"}, Env: "K3S_URL", Support: Works, Help: "server to join"},
 	{Name: "bind-address", Support: Works, Help: "address to listen on (default 0.0.0.0)"},
 	{Name: "node-name", Env: "K3S_NODE_NAME", Support: Works, Help: "name of the Node"},
 	{Name: "with-node-id", Kind: Bool, Support: Missing, Help: "append an id to the node name"},
@@ -65,7 +65,7 @@ var Shared = []Option{
 	{Name: "image-credential-provider-bin-dir", Default: "/var/lib/rancher/credentialprovider/bin", Support: Missing, Help: "credential providers"},
 	{Name: "image-credential-provider-config", Default: "/var/lib/rancher/credentialprovider/config.yaml", Support: Missing, Help: "their configuration"},
 	{Name: "selinux", Kind: Bool, Env: "K3S_SELINUX", Support: Missing, Help: "SELinux in containerd"},
-	{Name: "lb-server-port", Kind: Int, Env: "K3S_LB_SERVER_PORT", Default: "6444", Support: Missing, Help: "port of an agent's load balancer"},
+	{Name: "lb-server-port", Kind: Int, Env: "K3S_LB_SERVER_PORT", Default: "6444", Support: Works, Help: "port of an agent's load balancer"},
 	{Name: "protect-kernel-defaults", Kind: Bool, Support: Works, Help: "refuse to run with other kernel parameters than the kubelet's"},
 	{Name: "container-runtime-endpoint", Support: Missing, Help: "another container runtime"},
 	{Name: "default-runtime", Support: Missing, Help: "containerd's default runtime"},
@@ -77,7 +77,7 @@ var Shared = []Option{
 	{Name: "disable-default-registry-endpoint", Kind: Bool, Support: Missing, Help: "no fallback to a registry's own endpoint"},
 	{Name: "nonroot-devices", Kind: Bool, Support: Missing, Help: "devices for containers that are not root"},
 	{Name: "resolv-conf", Env: "K3S_RESOLV_CONF", Support: Works, Help: "resolv.conf for the kubelet"},
-	{Name: "flannel-iface", Support: Missing, Help: "interface of flannel"},
+	{Name: "flannel-iface", Support: Works, Help: "interface of flannel"},
 	{Name: "flannel-conf", Support: Missing, Help: "flannel's configuration"},
 	{Name: "flannel-cni-conf", Support: Missing, Help: "flannel's CNI configuration"},
 	{Name: "kubelet-arg", Kind: List, Support: Works, Help: "argument of the kubelet"},
@@ -173,6 +173,14 @@ var ServerOnly = []Option{
 	{Name: "secrets-encryption", Kind: Bool, Support: Works, Help: "encrypt Secrets in the datastore"},
 	{Name: "secrets-encryption-provider", Default: "aescbc", Support: Works, Help: "aescbc or secretbox"},
 }
+
+// AgentOnly are the further options of "agent" (section 1a).
+var AgentOnly = []Option{
+	{Name: "disable-apiserver-lb", Kind: Bool, Support: Missing, Help: "no load balancer for the API on this node"},
+}
+
+// Agent is every option of "k3s agent".
+func Agent() []Option { return append(append([]Option{}, Shared...), AgentOnly...) }
 
 // Server is every option of "k3s server".
 func Server() []Option { return append(append([]Option{}, Shared...), ServerOnly...) }

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
+	"flyte.onprem/testbed/k3s/internal/agent"
 	"flyte.onprem/testbed/k3s/internal/options"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	netutils "k8s.io/utils/net"
@@ -24,6 +24,7 @@ type Config struct {
 	Values *options.Values
 	// Data is D of K3S.md, Bin the unpacked payload.
 	Data, Bin         string
+	Node              *agent.Node
 	NodeName          string
 	NodeIP            string
 	BindAddress       string
@@ -38,6 +39,7 @@ type Config struct {
 	APIServiceAddress string
 	Disabled          map[string]bool
 	Version           string
+	joining           *joining
 }
 
 // loopback is where everything listens that is not for other hosts.
@@ -52,7 +54,6 @@ func NewConfig(values *options.Values, version string) (*Config, error) {
 		Values:        values,
 		Version:       version,
 		Data:          values.String("data-dir"),
-		NodeName:      strings.ToLower(values.String("node-name")),
 		BindAddress:   values.String("bind-address"),
 		Port:          values.Int("https-listen-port"),
 		ClusterDomain: values.String("cluster-domain"),
@@ -62,12 +63,9 @@ func NewConfig(values *options.Values, version string) (*Config, error) {
 	if !filepath.IsAbs(config.Data) {
 		return nil, fmt.Errorf("stand-in: data-dir %s is not an absolute path", config.Data)
 	}
-	if config.NodeName == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return nil, err
-		}
-		config.NodeName = strings.ToLower(host)
+
+	for _, name := range values.SplitList("disable") {
+		config.Disabled[name] = true
 	}
 
 	var err error
@@ -101,11 +99,11 @@ func NewConfig(values *options.Values, version string) (*Config, error) {
 	if mode := values.String("egress-selector-mode"); !slices.Contains([]string{"agent", "cluster", "pod", "disabled"}, mode) {
 		return nil, fmt.Errorf("invalid egress-selector-mode %s", mode)
 	}
-	if backend := values.String("flannel-backend"); !slices.Contains([]string{"vxlan", "host-gw", "wireguard-native", "none"}, backend) {
-		return nil, fmt.Errorf("Cannot configure unknown flannel backend '%s'", backend)
+	if values.String("flannel-backend") == "wireguard-native" {
+		return nil, fmt.Errorf("stand-in: flannel-backend wireguard-native is not implemented")
 	}
-	if snapshotter := values.String("snapshotter"); !slices.Contains([]string{"overlayfs", "native"}, snapshotter) {
-		return nil, fmt.Errorf("stand-in: snapshotter %s is not implemented", snapshotter)
+	if backend := values.String("flannel-backend"); !slices.Contains([]string{"vxlan", "host-gw", "none"}, backend) {
+		return nil, fmt.Errorf("Cannot configure unknown flannel backend '%s'", backend)
 	}
 	if provider := values.String("secrets-encryption-provider"); !slices.Contains([]string{"aescbc", "secretbox"}, provider) {
 		return nil, fmt.Errorf("unsupported secrets-encryption-provider %s", provider)
@@ -116,30 +114,17 @@ func NewConfig(values *options.Values, version string) (*Config, error) {
 		}
 	}
 
-	if given := values.SplitList("node-ip"); len(given) > 0 {
-		if len(given) > 1 {
-			return nil, fmt.Errorf("stand-in: more than one node-ip is not implemented")
-		}
-		config.NodeIP = given[0]
-		if net.ParseIP(config.NodeIP) == nil {
-			return nil, fmt.Errorf("invalid node-ip %s", config.NodeIP)
-		}
-	} else {
-		// Without a default route this fails as in k3s.
-		address, err := utilnet.ChooseHostInterface()
-		if err != nil {
-			return nil, err
-		}
-		config.NodeIP = address.String()
+	config.Node = &agent.Node{Data: config.Data}
+	if err := config.Node.Fill(values); err != nil {
+		return nil, err
 	}
+	config.NodeName, config.NodeIP = config.Node.Name, config.Node.IP
+	config.Node.Join(config.shared())
 	if config.AdvertiseAddress = values.String("advertise-address"); config.AdvertiseAddress == "" {
 		config.AdvertiseAddress = config.NodeIP
 	}
 	if config.AdvertisePort = values.Int("advertise-port"); config.AdvertisePort == 0 {
 		config.AdvertisePort = config.Port
-	}
-	for _, name := range values.SplitList("disable") {
-		config.Disabled[name] = true
 	}
 	return config, nil
 }
@@ -166,45 +151,3 @@ func (c *Config) agent(parts ...string) string {
 	return filepath.Join(append([]string{c.Data, "agent"}, parts...)...)
 }
 func (c *Config) bin(name string) string { return filepath.Join(c.Bin, name) }
-
-// mergeArguments lays the user's key=value arguments over the defaults: a key replaces, key+ appends, key- prepends
-// (K3S.md section 2, item 11).
-func mergeArguments(defaults map[string]string, given []string) []string {
-	merged := map[string][]string{}
-	for key, value := range defaults {
-		merged[key] = []string{value}
-	}
-	replaced := map[string]bool{}
-	for _, argument := range given {
-		argument = strings.TrimLeft(argument, "-")
-		key, value, hasValue := strings.Cut(argument, "=")
-		if !hasValue {
-			value = "true"
-		}
-		if plain, ok := strings.CutSuffix(key, "+"); ok {
-			merged[plain] = join(append(merged[plain], value))
-			continue
-		}
-		if plain, ok := strings.CutSuffix(key, "-"); ok {
-			merged[plain] = join(append([]string{value}, merged[plain]...))
-			continue
-		}
-		if replaced[key] {
-			merged[key] = append(merged[key], value)
-		} else {
-			merged[key] = []string{value}
-			replaced[key] = true
-		}
-	}
-	var arguments []string
-	for key, values := range merged {
-		for _, value := range values {
-			arguments = append(arguments, "--"+key+"="+value)
-		}
-	}
-	slices.Sort(arguments)
-	return arguments
-}
-
-// join makes one comma-separated value of the default and what was added to it.
-func join(values []string) []string { return []string{strings.Join(values, ",")} }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"flyte.onprem/testbed/k3s/internal/kube"
+	"flyte.onprem/testbed/k3s/internal/options"
 	"flyte.onprem/testbed/k3s/internal/supervisor"
 )
 
@@ -94,7 +95,7 @@ func (c *Config) startAPIServer(group *supervisor.Group) error {
 	if c.Values.Bool("secrets-encryption") {
 		arguments["encryption-provider-config"] = c.server("cred", "encryption-config.json")
 	}
-	return group.Start(c.component("kube-apiserver", mergeArguments(arguments, c.Values.List("kube-apiserver-arg"))))
+	return group.Start(c.component("kube-apiserver", options.MergeArguments(arguments, c.Values.List("kube-apiserver-arg"))))
 }
 
 // startControllers runs controller manager and scheduler; without a second server there is no one to elect.
@@ -127,7 +128,7 @@ func (c *Config) startControllers(group *supervisor.Group) error {
 		"use-service-account-credentials":                 "true",
 		"v":                                               c.verbosity(),
 	}
-	if err := group.Start(c.component("kube-controller-manager", mergeArguments(manager, c.Values.List("kube-controller-manager-arg")))); err != nil {
+	if err := group.Start(c.component("kube-controller-manager", options.MergeArguments(manager, c.Values.List("kube-controller-manager-arg")))); err != nil {
 		return err
 	}
 	if c.Values.Bool("disable-scheduler") {
@@ -144,7 +145,7 @@ func (c *Config) startControllers(group *supervisor.Group) error {
 		"secure-port":               "10259",
 		"v":                         c.verbosity(),
 	}
-	return group.Start(c.component("kube-scheduler", mergeArguments(scheduler, c.Values.List("kube-scheduler-arg"))))
+	return group.Start(c.component("kube-scheduler", options.MergeArguments(scheduler, c.Values.List("kube-scheduler-arg"))))
 }
 
 // apiReady asks the apiserver itself.

@@ -32,6 +32,11 @@ func (c *Config) listen() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	clients, err := clientPool(c.server("tls", "client-ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	c.joining = &joining{config: c, ca: clients}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ping", func(response http.ResponseWriter, _ *http.Request) {
 		response.Header().Set("Content-Type", "text/plain")
@@ -47,11 +52,7 @@ func (c *Config) listen() (*http.Server, error) {
 		_, _ = response.Write(content)
 	})
 	mux.Handle("/static/", http.StripPrefix("/static/", http.FileServer(http.Dir(c.server("static")))))
-	for _, prefix := range []string{"/v1-k3s/", "/db/"} {
-		mux.HandleFunc(prefix, func(response http.ResponseWriter, request *http.Request) {
-			http.Error(response, "stand-in: "+request.URL.Path+" is not implemented", http.StatusNotImplemented)
-		})
-	}
+	c.joining.handlers(mux)
 	mux.Handle("/", proxy)
 
 	server := &http.Server{
@@ -68,22 +69,12 @@ func (c *Config) listen() (*http.Server, error) {
 	return server, nil
 }
 
-func pool(file string) (*x509.CertPool, error) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	certificates := x509.NewCertPool()
-	certificates.AppendCertsFromPEM(content)
-	return certificates, nil
-}
-
 func (c *Config) proxy() (http.Handler, error) {
-	clientCA, err := pool(c.server("tls", "client-ca.crt"))
+	clientCA, err := clientPool(c.server("tls", "client-ca.crt"))
 	if err != nil {
 		return nil, err
 	}
-	serverCA, err := pool(c.server("tls", "server-ca.crt"))
+	serverCA, err := clientPool(c.server("tls", "server-ca.crt"))
 	if err != nil {
 		return nil, err
 	}

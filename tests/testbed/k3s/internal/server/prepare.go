@@ -19,27 +19,23 @@ import (
 	"strconv"
 	"strings"
 
+	"flyte.onprem/testbed/k3s/internal/access"
 	"flyte.onprem/testbed/k3s/internal/certs"
-	"sigs.k8s.io/yaml"
+	"flyte.onprem/testbed/k3s/internal/kube"
 )
 
 // prepare lays out D/server and D/agent (K3S.md section 3): certificates, tokens, kubeconfigs.
 func (c *Config) prepare() error {
 	for _, directory := range []string{
 		c.server(), c.server("tls"), c.server("tls", "etcd"), c.server("cred"), c.server("etc"), c.server("manifests"),
-		c.server("static", "charts"), c.server("db"), c.agent("containerd"),
+		c.server("static", "charts"), c.server("db"),
 	} {
 		if err := os.MkdirAll(directory, 0o700); err != nil {
 			return err
 		}
 	}
-	for _, directory := range []string{
-		c.agent("etc", "containerd", "certs.d"), c.agent("etc", "cni", "net.d"), c.agent("etc", "kubelet.conf.d"),
-		c.agent("images"), c.agent("pod-manifests"), filepath.Join(c.Data, "storage"),
-	} {
-		if err := os.MkdirAll(directory, 0o755); err != nil {
-			return err
-		}
+	if err := c.Node.Directories(); err != nil {
+		return err
 	}
 	if err := c.checkToken(); err != nil {
 		return err
@@ -56,7 +52,7 @@ func (c *Config) prepare() error {
 	if err := c.kubeconfigs(); err != nil {
 		return err
 	}
-	return nodePassword()
+	return nil
 }
 
 func (c *Config) certificates() error {
@@ -142,25 +138,13 @@ func (c *Config) certificates() error {
 	return nil
 }
 
-// secret is a token option's value: given in full it carries the CA's hash and a user, of which only the password counts here.
+// secret is the password of a token option: given in full it carries the CA's hash and a user besides.
 func (c *Config) secret(option string) (string, error) {
-	value := c.Values.String(option)
-	if file := c.Values.String(option + "-file"); value == "" && file != "" {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return "", err
-		}
-		value = strings.TrimRight(string(content), "\n")
+	value, err := c.Values.Secret(option)
+	if err != nil {
+		return "", err
 	}
-	if !strings.HasPrefix(value, "K10") {
-		return value, nil
-	}
-	_, credentials, found := strings.Cut(value, "::")
-	_, password, both := strings.Cut(credentials, ":")
-	if !found || !both {
-		return "", errors.New("failed to normalize token; must be in format K10<CA-HASH>::<USERNAME>:<PASSWORD> or <PASSWORD>")
-	}
-	return password, nil
+	return access.Password(value)
 }
 
 // checkToken refuses another token than the one the cluster began with: it encrypts the bootstrap data.
@@ -291,7 +275,7 @@ func (c *Config) kubeconfigs() error {
 		c.agent("kubeproxy.kubeconfig"):                 c.agent("client-kube-proxy"),
 		c.agent("k3scontroller.kubeconfig"):             c.agent("client-k3s-controller"),
 	} {
-		content := kubeconfig("local", "user", "Default", map[string]any{"server": internal, "certificate-authority": c.server("tls", "server-ca.crt")},
+		content := kube.Config("local", "user", "Default", map[string]any{"server": internal, "certificate-authority": c.server("tls", "server-ca.crt")},
 			map[string]any{"client-certificate": client + ".crt", "client-key": client + ".key"})
 		if err := certs.WriteFile(target, content, 0o600); err != nil {
 			return err
@@ -315,7 +299,7 @@ func (c *Config) userKubeconfig() error {
 		}
 		data[file] = base64.StdEncoding.EncodeToString(content)
 	}
-	content := kubeconfig("default", "default", "default",
+	content := kube.Config("default", "default", "default",
 		map[string]any{"server": fmt.Sprintf("https://%s:%d", host, c.Port), "certificate-authority-data": data["server-ca.crt"]},
 		map[string]any{"client-certificate-data": data["client-admin.crt"], "client-key-data": data["client-admin.key"]})
 	mode := uint64(0o600)
@@ -349,28 +333,6 @@ func (c *Config) userKubeconfig() error {
 		return relink(target, userKubeconfig)
 	}
 	return nil
-}
-
-func kubeconfig(cluster, user, context string, clusterFields, userFields map[string]any) []byte {
-	content, _ := yaml.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "Config", "current-context": context, "preferences": map[string]any{},
-		"clusters": []any{map[string]any{"name": cluster, "cluster": clusterFields}},
-		"users":    []any{map[string]any{"name": user, "user": userFields}},
-		"contexts": []any{map[string]any{"name": context, "context": map[string]any{"cluster": cluster, "user": user}}},
-	})
-	return content
-}
-
-// nodePassword is what an agent proves its node name with; the server's own node has one too.
-func nodePassword() error {
-	const file = "/etc/rancher/node/password"
-	if _, err := os.Stat(file); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	return certs.WriteFile(file, []byte(randomHex(16)+"\n"), 0o600)
 }
 
 func randomHex(bytes int) string {

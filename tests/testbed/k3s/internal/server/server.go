@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -58,13 +57,13 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	if err != nil {
 		return err
 	}
-	c.Bin = bin
+	c.Bin, c.Node.Bin = bin, bin
 	// The bundled runc and shim come first, the host's iptables and mount tools are found behind them.
 	os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	node := c.node()
+	node := c.Node
 	if err := node.Prepare(); err != nil {
 		return err
 	}
@@ -118,13 +117,17 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	if err := supervisor.Poll(ctx, time.Minute, time.Second, func(ctx context.Context) error { return addons.Define(ctx, clients) }); err != nil {
 		return stopped(ctx, err)
 	}
+	c.joining.clients.Store(clients)
 	logs.Infof("k3s is up and running")
-	if err := ready(notify); err != nil {
+	if err := supervisor.Ready(notify); err != nil {
 		return err
 	}
 	c.startOwnControllers(ctx, clients)
 
 	if err := <-containerd; err != nil {
+		return stopped(ctx, err)
+	}
+	if err := c.proveName(ctx, clients); err != nil {
 		return stopped(ctx, err)
 	}
 	if err := node.StartKubelet(group); err != nil {
@@ -138,6 +141,21 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	return errStopped
 }
 
+// proveName shows the password of this host's node like any agent: a host that was set up anew under an old name is refused.
+func (c *Config) proveName(ctx context.Context, clients *kube.Clients) error {
+	password, err := agent.EnsurePassword()
+	if err != nil {
+		return err
+	}
+	return supervisor.Poll(ctx, 24*time.Hour, 5*time.Second, func(ctx context.Context) error {
+		err := ensureNodePassword(ctx, clients, c.NodeName, password)
+		if err != nil {
+			logs.Infof("Waiting to retrieve agent configuration; server is not ready: Node password rejected, duplicate hostname or contents of '%s' may not match server node-passwd entry, try enabling a unique node name with the --with-node-id flag", agent.PasswordFile)
+		}
+		return err
+	})
+}
+
 // stopped prefers the orderly end over the error that it causes.
 func stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
@@ -148,9 +166,9 @@ func stopped(ctx context.Context, err error) error {
 
 // startOwnControllers runs what k3s has beside Kubernetes' own controllers.
 func (c *Config) startOwnControllers(ctx context.Context, clients *kube.Clients) {
-	node := &nodes.Controller{Clients: clients, Name: c.NodeName, IP: c.NodeIP, Arguments: append([]string{"server"}, c.Values.Masked()...),
-		Environment: environment(), Labels: pairs(c.Values.List("node-label")), APIAddress: c.AdvertiseAddress, APIPort: c.AdvertisePort, CoreDNS: !c.Disabled["coredns"]}
+	node := &nodes.Controller{Clients: clients, Name: c.NodeName, APIAddress: c.AdvertiseAddress, APIPort: c.AdvertisePort, CoreDNS: !c.Disabled["coredns"]}
 	go node.Run(ctx)
+	go agent.KeepMarks(ctx, clients, c.Node, append([]string{"server"}, c.Values.Masked()...), agent.Environment())
 	deploy := &addons.Controller{Clients: clients, Directory: c.server("manifests"), NodeName: c.NodeName, Disabled: c.Disabled}
 	go deploy.Run(ctx)
 	if !c.Values.Bool("disable-helm-controller") {
@@ -164,49 +182,9 @@ func (c *Config) startOwnControllers(ctx context.Context, clients *kube.Clients)
 	}
 }
 
-// pairs splits key=value items.
-func pairs(items []string) map[string]string {
-	result := map[string]string{}
-	for _, item := range items {
-		key, value, _ := strings.Cut(item, "=")
-		result[key] = value
-	}
-	return result
-}
-
-// environment is what the Node is annotated with: K3S_* and the data directory, secrets masked.
-func environment() map[string]string {
-	shown := map[string]string{}
-	for _, entry := range os.Environ() {
-		name, value, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, "K3S_") {
-			continue
-		}
-		if strings.HasSuffix(name, "_TOKEN") || name == "K3S_DATASTORE_ENDPOINT" || name == "K3S_VPN_AUTH" {
-			value = "********"
-		}
-		shown[name] = value
-	}
-	return shown
-}
-
 func (c *Config) localStorage() string {
 	if given := c.Values.String("default-local-storage-path"); given != "" {
 		return given
 	}
 	return filepath.Join(c.Data, "storage")
-}
-
-func (c *Config) node() *agent.Node {
-	return &agent.Node{
-		Data: c.Data, Bin: c.Bin, Name: c.NodeName, IP: c.NodeIP,
-		ClusterCIDR: c.ClusterCIDR, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain,
-		PauseImage: c.Values.String("pause-image"), Snapshotter: c.Values.String("snapshotter"),
-		RegistriesFile: c.Values.String("private-registry"), ResolvConf: c.Values.String("resolv-conf"),
-		Labels: c.Values.List("node-label"), Taints: c.Values.List("node-taint"),
-		ServiceLB: !c.Disabled["servicelb"], Flannel: c.Values.String("flannel-backend") != "none",
-		ProtectKernel: c.Values.Bool("protect-kernel-defaults"), Verbosity: c.verbosity(),
-		KubeletArgs: c.Values.List("kubelet-arg"), ProxyArgs: c.Values.List("kube-proxy-arg"),
-		DisableProxy: c.Values.Bool("disable-kube-proxy"), MergeArguments: mergeArguments,
-	}
 }

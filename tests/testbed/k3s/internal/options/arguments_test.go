@@ -2,7 +2,7 @@
 // GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package server
+package options
 
 import (
 	"reflect"
@@ -11,7 +11,7 @@ import (
 
 func TestComponentArgumentsReplaceAppendAndPrepend(t *testing.T) {
 	defaults := map[string]string{"v": "0", "audiences": "a", "plugins": "x"}
-	got := mergeArguments(defaults, []string{"v=4", "--plugins+=y", "audiences-=b", "flag"})
+	got := MergeArguments(defaults, []string{"v=4", "--plugins+=y", "audiences-=b", "flag"})
 	want := []string{"--audiences=b,a", "--flag=true", "--plugins=x,y", "--v=4"}
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %v, want %v", got, want)
@@ -19,7 +19,7 @@ func TestComponentArgumentsReplaceAppendAndPrepend(t *testing.T) {
 }
 
 func TestARepeatedArgumentIsKeptTwice(t *testing.T) {
-	got := mergeArguments(map[string]string{"feature": "default"}, []string{"feature=a", "feature=b"})
+	got := MergeArguments(map[string]string{"feature": "default"}, []string{"feature=a", "feature=b"})
 	if want := []string{"--feature=a", "--feature=b"}; !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}

@@ -2,12 +2,12 @@
 // GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package server
+package supervisor
 
 import "net"
 
-// ready tells systemd (Type=notify) that the service has started.
-func ready(socket string) error {
+// Ready tells systemd (Type=notify) that the service has started.
+func Ready(socket string) error {
 	if socket == "" {
 		return nil
 	}
