@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"flyte.onprem/testbed/k3s/internal/agent"
 	"flyte.onprem/testbed/k3s/internal/options"
@@ -40,6 +41,7 @@ type Config struct {
 	Disabled          map[string]bool
 	Version           string
 	joining           *joining
+	etcd              *etcd
 }
 
 // loopback is where everything listens that is not for other hosts.
@@ -64,6 +66,13 @@ func NewConfig(values *options.Values, version string) (*Config, error) {
 		return nil, fmt.Errorf("stand-in: data-dir %s is not an absolute path", config.Data)
 	}
 
+	endpoint := values.String("datastore-endpoint")
+	if scheme, _, _ := strings.Cut(endpoint, "://"); endpoint != "" && scheme != "postgres" {
+		return nil, fmt.Errorf("stand-in: a datastore-endpoint other than postgres:// is not implemented")
+	}
+	if endpoint != "" && (values.Bool("cluster-init") || values.String("server") != "") {
+		return nil, fmt.Errorf("stand-in: datastore-endpoint together with cluster-init or server is not implemented")
+	}
 	for _, name := range values.SplitList("disable") {
 		config.Disabled[name] = true
 	}

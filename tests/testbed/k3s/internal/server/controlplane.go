@@ -26,18 +26,19 @@ func (c *Config) component(name string, arguments []string) supervisor.Program {
 	return supervisor.Program{Name: name, Path: c.bin(name), Arguments: arguments, Directory: c.server(), Grace: 5 * time.Second}
 }
 
-// startDatastore runs kine over SQLite at D/server/db/state.db, on a socket.
-func (c *Config) startDatastore(ctx context.Context, group *supervisor.Group) error {
+// sqlite is kine's address of D/server/db/state.db; the settings are kine's own defaults, written out to fix the file's place.
+func (c *Config) sqlite() string {
+	return "sqlite://" + c.server("db", "state.db") + "?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate"
+}
+
+// startKine runs kine on a socket. The address may hold a password, so it goes by the environment.
+func (c *Config) startKine(ctx context.Context, group *supervisor.Group, endpoint string, environment []string) error {
 	socket := c.server("kine.sock")
 	os.Remove(socket)
 	err := group.Start(supervisor.Program{
 		Name: "kine", Path: c.bin("kine"), Directory: c.server(), Grace: 5 * time.Second,
-		Arguments: []string{
-			// The settings are kine's own defaults for SQLite, written out to fix the file's place.
-			"--endpoint=sqlite://" + c.server("db", "state.db") + "?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate",
-			"--listen-address=unix://" + socket,
-			"--metrics-bind-address=0",
-		},
+		Arguments:   []string{"--listen-address=unix://" + socket, "--metrics-bind-address=0"},
+		Environment: append([]string{"KINE_ENDPOINT=" + endpoint}, environment...),
 	})
 	if err != nil {
 		return err
@@ -49,6 +50,17 @@ func (c *Config) startDatastore(ctx context.Context, group *supervisor.Group) er
 		}
 		return connection.Close()
 	})
+}
+
+// datastoreEnvironment are the files of datastore-cafile, -certfile and -keyfile, in kine's words.
+func (c *Config) datastoreEnvironment() []string {
+	var environment []string
+	for option, name := range map[string]string{"datastore-cafile": "KINE_CA_FILE", "datastore-certfile": "KINE_CERT_FILE", "datastore-keyfile": "KINE_KEY_FILE"} {
+		if file := c.Values.String(option); file != "" {
+			environment = append(environment, name+"="+file)
+		}
+	}
+	return environment
 }
 
 // startAPIServer runs the apiserver on loopback behind the listener of this process. Its own upkeep of the Service
@@ -92,13 +104,21 @@ func (c *Config) startAPIServer(group *supervisor.Group) error {
 		"tls-private-key-file":               tls("serving-kube-apiserver.key"),
 		"v":                                  c.verbosity(),
 	}
+	if c.etcd != nil {
+		arguments["etcd-servers"] = etcdEndpoint
+		arguments["etcd-cafile"] = tls("etcd/server-ca.crt")
+		arguments["etcd-certfile"], arguments["etcd-keyfile"] = tls("etcd/client.crt"), tls("etcd/client.key")
+	}
 	if c.Values.Bool("secrets-encryption") {
 		arguments["encryption-provider-config"] = c.server("cred", "encryption-config.json")
 	}
 	return group.Start(c.component("kube-apiserver", options.MergeArguments(arguments, c.Values.List("kube-apiserver-arg"))))
 }
 
-// startControllers runs controller manager and scheduler; without a second server there is no one to elect.
+// hasPeers tells whether there may be other servers; without them there is no one to elect.
+func (c *Config) hasPeers() bool { return c.etcd != nil || c.Values.String("datastore-endpoint") != "" }
+
+// startControllers runs controller manager and scheduler.
 func (c *Config) startControllers(group *supervisor.Group) error {
 	tls := func(name string) string { return c.server("tls", name) }
 	kubeconfig := c.server("cred", "controller.kubeconfig")
@@ -119,7 +139,7 @@ func (c *Config) startControllers(group *supervisor.Group) error {
 		"configure-cloud-routes":                          "false",
 		"controllers":                                     "*,tokencleaner",
 		"kubeconfig":                                      kubeconfig,
-		"leader-elect":                                    "false",
+		"leader-elect":                                    strconv.FormatBool(c.hasPeers()),
 		"profiling":                                       "false",
 		"root-ca-file":                                    tls("server-ca.crt"),
 		"secure-port":                                     "10257",
@@ -140,7 +160,7 @@ func (c *Config) startControllers(group *supervisor.Group) error {
 		"authorization-kubeconfig":  kubeconfig,
 		"bind-address":              loopback,
 		"kubeconfig":                kubeconfig,
-		"leader-elect":              "false",
+		"leader-elect":              strconv.FormatBool(c.hasPeers()),
 		"profiling":                 "false",
 		"secure-port":               "10259",
 		"v":                         c.verbosity(),

@@ -24,8 +24,8 @@ import (
 	"flyte.onprem/testbed/k3s/internal/kube"
 )
 
-// prepare lays out D/server and D/agent (K3S.md section 3): certificates, tokens, kubeconfigs.
-func (c *Config) prepare() error {
+// directories makes those of D/server and D/agent.
+func (c *Config) directories() error {
 	for _, directory := range []string{
 		c.server(), c.server("tls"), c.server("tls", "etcd"), c.server("cred"), c.server("etc"), c.server("manifests"),
 		c.server("static", "charts"), c.server("db"),
@@ -34,9 +34,11 @@ func (c *Config) prepare() error {
 			return err
 		}
 	}
-	if err := c.Node.Directories(); err != nil {
-		return err
-	}
+	return c.Node.Directories()
+}
+
+// prepare lays out D/server and D/agent (K3S.md section 3): certificates, tokens, kubeconfigs.
+func (c *Config) prepare() error {
 	if err := c.checkToken(); err != nil {
 		return err
 	}
@@ -104,6 +106,20 @@ func (c *Config) certificates() error {
 		return err
 	}
 
+	own := []string{"localhost", loopback, c.NodeName, c.NodeIP}
+	for _, leaf := range []struct {
+		authority string
+		certs.Leaf
+	}{
+		{"etcd/server-ca", certs.Leaf{File: c.server("tls", "etcd", "server-client"), CommonName: "etcd-server", Names: own, Server: true, Client: true}},
+		{"etcd/peer-ca", certs.Leaf{File: c.server("tls", "etcd", "peer-server-client"), CommonName: "etcd-peer", Names: own, Server: true, Client: true}},
+		{"etcd/server-ca", certs.Leaf{File: c.server("tls", "etcd", "client"), CommonName: "etcd-client", Client: true}},
+	} {
+		if err := authorities[leaf.authority].Ensure(leaf.Leaf); err != nil {
+			return err
+		}
+	}
+
 	// The node's own: copies of the CAs, keys of its own.
 	for _, name := range []string{"client-ca", "server-ca"} {
 		if err := copyFile(c.server("tls", name+".crt"), c.agent(name+".crt"), 0o644); err != nil {
@@ -151,11 +167,11 @@ func (c *Config) secret(option string) (string, error) {
 func (c *Config) checkToken() error {
 	given, err := c.secret("token")
 	if err != nil {
-		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
+		return err
 	}
 	known := c.passwords()["server"]
 	if given != "" && known != "" && given != known {
-		return errors.New("starting kubernetes: preparing server: bootstrap data already found and encrypted with different token")
+		return errors.New("bootstrap data already found and encrypted with different token")
 	}
 	return nil
 }

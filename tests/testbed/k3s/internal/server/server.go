@@ -23,6 +23,10 @@ import (
 	"flyte.onprem/testbed/k3s/internal/payload"
 	"flyte.onprem/testbed/k3s/internal/servicelb"
 	"flyte.onprem/testbed/k3s/internal/supervisor"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
 // errStopped is the orderly end after SIGTERM.
@@ -40,6 +44,11 @@ func (c *Config) Run() error {
 	go func() { finished <- c.run(ctx, group) }()
 	select {
 	case err := <-group.Failed():
+		if c.etcd != nil {
+			if removal := c.etcd.ended(); removal != nil {
+				return removal
+			}
+		}
 		return err
 	case err := <-finished:
 		if errors.Is(err, errStopped) {
@@ -60,8 +69,8 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	c.Bin, c.Node.Bin = bin, bin
 	// The bundled runc and shim come first, the host's iptables and mount tools are found behind them.
 	os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	if err := c.prepare(); err != nil {
-		return err
+	if err := c.bootstrap(ctx, group); err != nil {
+		return stopped(ctx, fmt.Errorf("starting kubernetes: preparing server: %w", err))
 	}
 	node := c.Node
 	if err := node.Prepare(); err != nil {
@@ -82,17 +91,6 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 		return err
 	}
 	defer front.Close()
-	if err := c.startDatastore(ctx, group); err != nil {
-		return err
-	}
-	if err := c.startAPIServer(group); err != nil {
-		return err
-	}
-	clients, err := kube.Connect(c.server("cred", "supervisor.kubeconfig"))
-	if err != nil {
-		return err
-	}
-
 	// containerd needs no API; its images are in before there is a kubelet to collect them.
 	known := node.Imported()
 	containerd := make(chan error, 1)
@@ -103,6 +101,24 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 		}
 		containerd <- err
 	}()
+
+	if c.etcd != nil {
+		if err := c.etcd.run(ctx, group); err != nil {
+			return stopped(ctx, err)
+		}
+		go c.etcd.manage(ctx)
+	} else if c.Values.String("datastore-endpoint") == "" {
+		if err := c.startKine(ctx, group, c.sqlite(), nil); err != nil {
+			return err
+		}
+	}
+	if err := c.startAPIServer(group); err != nil {
+		return err
+	}
+	clients, err := kube.Connect(c.server("cred", "supervisor.kubeconfig"))
+	if err != nil {
+		return err
+	}
 
 	logs.Infof("Waiting for API server to become available")
 	if err := supervisor.Poll(ctx, 10*time.Minute, 500*time.Millisecond, apiReady(clients)); err != nil {
@@ -122,7 +138,7 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	if err := supervisor.Ready(notify); err != nil {
 		return err
 	}
-	c.startOwnControllers(ctx, clients)
+	c.startOwnControllers(ctx, clients, group)
 
 	if err := <-containerd; err != nil {
 		return stopped(ctx, err)
@@ -164,13 +180,78 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// startOwnControllers runs what k3s has beside Kubernetes' own controllers.
-func (c *Config) startOwnControllers(ctx context.Context, clients *kube.Clients) {
+// bootstrap gets what the cluster's servers have in common, from another one or from the datastore, and lays out the rest.
+func (c *Config) bootstrap(ctx context.Context, group *supervisor.Group) error {
+	if err := c.directories(); err != nil {
+		return err
+	}
+	if c.usesEtcd() {
+		member, err := newEtcd(c)
+		if err != nil {
+			return err
+		}
+		c.etcd = member
+		if server := c.Values.String("server"); server != "" && !member.initialized() {
+			if err := c.bootstrapFromServer(); err != nil {
+				return err
+			}
+		} else if server != "" {
+			if other, err := c.joinedServer(); err != nil {
+				logs.Warnf("Skipping cluster configuration validation: %v", err)
+			} else if err := c.compareWith(other); err != nil {
+				return err
+			}
+		}
+	}
+	if c.Values.String("datastore-endpoint") == "" {
+		return c.prepare()
+	}
+	if err := c.startKine(ctx, group, c.Values.String("datastore-endpoint"), c.datastoreEnvironment()); err != nil {
+		return err
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + c.server("kine.sock")}})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	found, err := c.bootstrapFromStorage(ctx, client)
+	if err != nil {
+		return err
+	}
+	if err := c.prepare(); err != nil || found {
+		return err
+	}
+	return c.saveToStorage(ctx, client)
+}
+
+// startOwnControllers runs what k3s has beside Kubernetes' own controllers: some on each server, some on the one that leads.
+func (c *Config) startOwnControllers(ctx context.Context, clients *kube.Clients, group *supervisor.Group) {
 	node := &nodes.Controller{Clients: clients, Name: c.NodeName, APIAddress: c.AdvertiseAddress, APIPort: c.AdvertisePort, CoreDNS: !c.Disabled["coredns"]}
 	go node.Run(ctx)
 	go agent.KeepMarks(ctx, clients, c.Node, append([]string{"server"}, c.Values.Masked()...), agent.Environment())
 	deploy := &addons.Controller{Clients: clients, Directory: c.server("manifests"), NodeName: c.NodeName, Disabled: c.Disabled}
 	go deploy.Run(ctx)
+	if c.etcd != nil {
+		go c.etcd.keepMembers(ctx, clients)
+	}
+	if !c.hasPeers() {
+		c.startLeadersControllers(ctx, clients)
+		return
+	}
+	lock := &resourcelock.LeaseLock{LeaseMeta: metav1.ObjectMeta{Name: "k3s", Namespace: metav1.NamespaceSystem}, Client: clients.Typed.CoordinationV1(),
+		LockConfig: resourcelock.ResourceLockConfig{Identity: c.NodeName}}
+	go leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{Lock: lock, LeaseDuration: 45 * time.Second, RenewDeadline: 30 * time.Second, RetryPeriod: 5 * time.Second,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(ctx context.Context) { c.startLeadersControllers(ctx, clients) },
+			OnStoppedLeading: func() {
+				if ctx.Err() == nil {
+					group.Fail(errors.New("leaderelection lost for k3s"))
+				}
+			},
+		}})
+}
+
+func (c *Config) startLeadersControllers(ctx context.Context, clients *kube.Clients) {
 	if !c.Values.Bool("disable-helm-controller") {
 		helm := &helmchart.Controller{Clients: clients, Program: c.bin("helm"), Kubeconfig: c.server("cred", "supervisor.kubeconfig"),
 			CA: c.server("tls", "server-ca.crt"), API: fmt.Sprintf("%s:%d", loopback, c.Port), NodeName: c.NodeName}

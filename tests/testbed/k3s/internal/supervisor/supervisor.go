@@ -55,6 +55,9 @@ func New() *Group { return &Group{failed: make(chan error, 16)} }
 // Failed delivers the error of a child that ended by itself.
 func (g *Group) Failed() <-chan error { return g.failed }
 
+// Fail ends the group with an error that is no child's.
+func (g *Group) Fail(err error) { g.failed <- err }
+
 // Start runs a program.
 func (g *Group) Start(program Program) error {
 	if program.Output == nil {
