@@ -1,0 +1,85 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The doors of a cluster of k3s nodes: its hosts by group, and kubectl on the first server."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+Kubectl = Callable[..., str]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A host of the inventory with what the tests ask of its variables."""
+
+    name: str
+    host: Host
+    is_server: bool
+    labels: dict[str, str]
+
+    @property
+    def node(self) -> str:
+        """Its node's name."""
+        return self.host.check_output("hostname").lower()
+
+
+def variable(host: Host, expression: str) -> Any:
+    """Work out an expression over a host's variables as Ansible does."""
+    return json.loads(host.ansible("debug", f"msg='{{{{ {expression} | to_json }}}}'")["msg"])
+
+
+@pytest.fixture(scope="session")
+def inventory(request: pytest.FixtureRequest) -> str:
+    """The inventory under test."""
+    return str(request.config.getoption("--ansible-inventory"))
+
+
+@pytest.fixture(scope="session")
+def machines(inventory: str) -> list[Machine]:
+    """All nodes' hosts, servers first."""
+    found = []
+    for group in ("k3s_servers", "k3s_agents"):
+        for host in testinfra.get_hosts([f"ansible://{group}"], ansible_inventory=inventory):
+            labels = variable(host, "k3s_node_labels | default({})")
+            found.append(Machine(host.backend.get_pytest_id().removeprefix("ansible://"), host, group == "k3s_servers", labels))
+    return found
+
+
+@pytest.fixture(scope="session")
+def servers(machines: list[Machine]) -> list[Machine]:
+    """The hosts of servers."""
+    return [machine for machine in machines if machine.is_server]
+
+
+@pytest.fixture(scope="session")
+def kubectl(servers: list[Machine]) -> Kubectl:
+    """Run kubectl on the first server; what is given as ``stdin`` is applied and the like."""
+
+    def run(*arguments: str, stdin: str = "") -> str:
+        command = f"k3s kubectl {shlex.join(arguments)}"
+        if stdin:
+            command = f"printf %s {shlex.quote(stdin)} | {command}"
+        return str(servers[0].host.check_output(command.replace("%", "%%")))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def nodes(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
+    """The cluster's nodes by name."""
+    return {node["metadata"]["name"]: node for node in json.loads(kubectl("get", "nodes", "--output=json"))["items"]}
+
+
+def condition(node: dict[str, Any], kind: str) -> str | None:
+    """The status of one condition of a node, None without it."""
+    return next((entry["status"] for entry in node["status"]["conditions"] if entry["type"] == kind), None)

@@ -1,0 +1,125 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A cluster's hosts are its nodes, its pods reach each other, and nothing secret lies about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Kubectl, Machine, condition, variable
+
+ROLE = "node-role.kubernetes.io/"
+PODS = "cluster-test"
+
+
+def test_every_host_is_a_ready_node_of_its_kind(machines: list[Machine], nodes: dict[str, dict[str, Any]]) -> None:
+    assert set(nodes) == {machine.node for machine in machines}
+    for machine in machines:
+        node = nodes[machine.node]
+        assert condition(node, "Ready") == "True", machine.name
+        assert (node["metadata"]["labels"].get(f"{ROLE}control-plane") == "true") == machine.is_server
+        assert machine.labels.items() <= node["metadata"]["labels"].items()
+
+
+def test_the_units_are_those_of_the_hosts_kind_and_start_at_boot(machines: list[Machine]) -> None:
+    for machine in machines:
+        units = {"k3s": machine.is_server, "k3s-agent": not machine.is_server}
+        assert {unit: machine.host.service(unit).is_running for unit in units} == units
+        assert machine.host.service("k3s" if machine.is_server else "k3s-agent").is_enabled
+
+
+def test_members_of_etcd_vote(servers: list[Machine], nodes: dict[str, dict[str, Any]]) -> None:
+    embedded = len(servers) > 1 and not variable(servers[0].host, "k3s_datastore_endpoint | default('')")
+    for server in servers:
+        node = nodes[server.node]
+        assert condition(node, "EtcdIsVoter") == ("True" if embedded else None)
+        assert (f"{ROLE}etcd" in node["metadata"]["labels"]) == embedded
+
+
+@pytest.fixture
+def pods(machines: list[Machine], kubectl: Kubectl) -> Any:
+    """One web server on each node, by the node's name: its pod's address."""
+    manifests = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": machine.node, "labels": {"app": PODS}},
+            "spec": {
+                "nodeName": machine.node,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [
+                    {
+                        "name": "web",
+                        "image": "docker.io/rancher/mirrored-library-busybox:1.37.0",
+                        "command": ["sh", "-c", "mkdir /www && hostname >/www/index.html && exec httpd -f -h /www"],
+                    }
+                ],
+            },
+        }
+        for machine in machines
+    ]
+    kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+    try:
+        kubectl("wait", "pod", f"--selector=app={PODS}", "--for=condition=Ready", "--timeout=180s")
+        found = json.loads(kubectl("get", "pods", f"--selector=app={PODS}", "--output=json"))["items"]
+        yield {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in found}
+    finally:
+        kubectl("delete", "pods", f"--selector=app={PODS}", "--now")
+
+
+def test_pods_reach_each_other_and_names_from_every_node(pods: dict[str, str], kubectl: Kubectl) -> None:
+    for source in pods:
+        for target, address in pods.items():
+            script = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 10 {address} 80"
+            answer = kubectl("exec", source, "--", "sh", "-c", script)
+            assert answer.splitlines()[-1] == target, f"from {source}: {answer}"
+        answer = kubectl("exec", source, "--", "nslookup", "kubernetes.default.svc.cluster.local")
+        assert "10.43.0.1" in answer, source
+
+
+def test_the_kubelets_port_answers_the_servers(pods: dict[str, str], kubectl: Kubectl) -> None:
+    """kubectl logs goes from the API to the kubelet of the pod's node."""
+    for name in pods:
+        assert kubectl("logs", name) == ""
+
+
+def secrets(host: Any) -> dict[str, str]:
+    directory = Path(variable(host, "site_directory")) / "secrets"
+    return {path.name: path.read_text().strip() for path in directory.iterdir()}
+
+
+def test_tokens_lie_in_files_of_root_alone(machines: list[Machine]) -> None:
+    for machine in machines:
+        for path in ("/etc/rancher/k3s/config.yaml", "/etc/rancher/node/password"):
+            found = machine.host.file(path)
+            assert (found.user, found.mode) == ("root", 0o600), f"{path} on {machine.name}"
+        for name, value in secrets(machine.host).items():
+            assert machine.host.run(f"grep -laF {value} /proc/[0-9]*/cmdline | grep -v self").stdout == "", name
+            readable = f"find /etc /run /usr/local /var/lib/rancher -xdev -type f -perm /0044 -size -1M -exec grep -lF {value} {{}} +"
+            assert machine.host.run(readable).stdout == "", name
+
+
+def test_an_agent_does_not_have_the_servers_token(machines: list[Machine]) -> None:
+    for machine in machines:
+        if not machine.is_server:
+            config = machine.host.file("/etc/rancher/k3s/config.yaml").content_string
+            found = secrets(machine.host)
+            assert found["kubernetes_agent_token"] in config
+            assert found["kubernetes_token"] not in config
+
+
+def test_what_joins_knows_its_clusters_ca(machines: list[Machine]) -> None:
+    for machine in machines:
+        config = machine.host.file("/etc/rancher/k3s/config.yaml").content_string
+        if "\nserver: " in config:
+            user = "server" if machine.is_server else "node"
+            assert f"\ntoken: K10{machine.host.check_output(CA_HASH)}::{user}:" in config
+
+
+# The file as the server serves it; an agent has a copy.
+CA_HASH = "sha256sum /var/lib/rancher/k3s/agent/server-ca.crt | cut -c -64"
