@@ -51,7 +51,8 @@ def machines(inventory: str) -> list[Machine]:
     for group in ("k3s_servers", "k3s_agents"):
         for host in testinfra.get_hosts([f"ansible://{group}"], ansible_inventory=inventory):
             labels = variable(host, "k3s_node_labels | default({})")
-            found.append(Machine(host.backend.get_pytest_id().removeprefix("ansible://"), host, group == "k3s_servers", labels))
+            name = host.backend.get_pytest_id().removeprefix("ansible://")
+            found.append(Machine(name, host, group == "k3s_servers", labels))
     return found
 
 
@@ -69,7 +70,7 @@ def kubectl(servers: list[Machine]) -> Kubectl:
         command = f"k3s kubectl {shlex.join(arguments)}"
         if stdin:
             command = f"printf %s {shlex.quote(stdin)} | {command}"
-        return str(servers[0].host.check_output(command.replace("%", "%%")))
+        return str(servers[0].host.check_output(command))
 
     return run
 
