@@ -169,6 +169,11 @@ def test_no_role_knows_the_groups_of_an_inventory(role: str) -> None:
         assert not re.search(r"\bgroups\b\s*[\[.]|\bhostvars\b", defaults_text(role))
 
 
+def test_lists_of_hosts_keep_their_order() -> None:
+    """The first host of a list has a meaning; Ansible's set filters give another order in each process."""
+    assert not re.search(r"\b(?:intersect|difference|union)\(", defaults_text("site"))
+
+
 def test_handler_names_carry_their_product_and_are_unique() -> None:
     """All roles of a play share their handlers' names."""
     names = []
