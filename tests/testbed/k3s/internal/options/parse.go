@@ -25,7 +25,11 @@ type Values struct {
 	set   map[string][]string
 	// Given is what file and command line said, in their order, for the Node's annotation.
 	Given []string
+	rest  []string
 }
+
+// Rest are the arguments behind the options.
+func (v *Values) Rest() []string { return v.rest }
 
 // flagValue collects what the flag package hands over for one option.
 type flagValue struct {
@@ -86,7 +90,7 @@ func parseArguments(command string, table []Option, arguments []string) (map[str
 			result[name] = *items
 		}
 	}
-	return result, arguments, nil
+	return result, flags.Args(), nil
 }
 
 // Parse merges, from low to high, defaults, environment, configuration files and command line.
@@ -111,7 +115,7 @@ func Parse(command string, table []Option, arguments []string) (*Values, error) 
 		}
 	}
 
-	fromLine, _, err := parseArguments(command, table, arguments)
+	fromLine, rest, err := parseArguments(command, table, arguments)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +149,7 @@ func Parse(command string, table []Option, arguments []string) (*Values, error) 
 	for name, items := range fromLine {
 		values.set[name] = items
 	}
+	values.rest = rest
 	values.Given = append(append(values.Given, fileArguments...), arguments...)
 	return values, values.refuseMissing()
 }

@@ -133,13 +133,13 @@ var ServerOnly = []Option{
 	{Name: "datastore-certfile", Env: "K3S_DATASTORE_CERTFILE", Support: Works, Help: "certificate for it"},
 	{Name: "datastore-keyfile", Env: "K3S_DATASTORE_KEYFILE", Support: Works, Help: "key for it"},
 	{Name: "etcd-expose-metrics", Kind: Bool, Support: Works, Help: "etcd's metrics on all interfaces"},
-	{Name: "etcd-disable-snapshots", Kind: Bool, Support: Ignored, Help: "no snapshots"},
-	{Name: "etcd-snapshot-name", Default: "etcd-snapshot", Support: Ignored, Help: "base name of snapshots"},
-	{Name: "etcd-snapshot-schedule-cron", Default: "0 */12 * * *", Support: Ignored, Help: "when to take them"},
+	{Name: "etcd-disable-snapshots", Kind: Bool, Support: Works, Help: "no snapshots"},
+	{Name: "etcd-snapshot-name", Default: "etcd-snapshot", Support: Works, Help: "base name of snapshots"},
+	{Name: "etcd-snapshot-schedule-cron", Default: "0 */12 * * *", Support: Works, Help: "when to take them"},
 	{Name: "etcd-snapshot-reconcile-interval", Kind: Duration, Default: "10m", Support: Ignored, Help: "when to compare them with their objects"},
-	{Name: "etcd-snapshot-retention", Kind: Int, Default: "5", Support: Ignored, Help: "how many to keep"},
-	{Name: "etcd-snapshot-dir", Support: Ignored, Help: "where to keep them"},
-	{Name: "etcd-snapshot-compress", Kind: Bool, Support: Ignored, Help: "compress them"},
+	{Name: "etcd-snapshot-retention", Kind: Int, Default: "5", Support: Works, Help: "how many to keep"},
+	{Name: "etcd-snapshot-dir", Support: Works, Help: "where to keep them"},
+	{Name: "etcd-snapshot-compress", Kind: Bool, Support: Works, Help: "compress them"},
 	{Name: "etcd-s3", Kind: Bool, Support: Ignored, Help: "snapshots to S3"},
 	{Name: "etcd-s3-endpoint", Default: "s3.amazonaws.com", Support: Ignored, Help: "S3 server"},
 	{Name: "etcd-s3-endpoint-ca", Support: Ignored, Help: "its CA"},
@@ -184,6 +184,33 @@ func Agent() []Option { return append(append([]Option{}, Shared...), AgentOnly..
 
 // Server is every option of "k3s server".
 func Server() []Option { return append(append([]Option{}, Shared...), ServerOnly...) }
+
+// Snapshot is every option of "k3s etcd-snapshot" (section 7; k3s-io/k3s pkg/cli/cmds/etcd_snapshot.go): the server's own about
+// snapshots, and how to reach the server.
+func Snapshot() []Option {
+	table := []Option{
+		{Name: "etcd-server", Aliases: []string{"s"}, Default: "https://127.0.0.1:6443", Support: Works, Help: "server to ask"},
+		{Name: "etcd-token", Aliases: []string{"t"}, Env: "K3S_TOKEN", Support: Works, Secret: true, Help: "its token"},
+		{Name: "etcd-token-file", Env: "K3S_TOKEN_FILE", Support: Works, Help: "file that holds it"},
+		{Name: "output", Aliases: []string{"o"}, Support: Works, Help: "table, json or yaml"},
+	}
+	for _, option := range Server() {
+		switch {
+		case option.Name == "etcd-snapshot-name":
+			option.Default, option.Aliases = "on-demand", []string{"name"}
+		case option.Name == "etcd-snapshot-dir":
+			option.Aliases = []string{"dir"}
+		case option.Name == "etcd-s3":
+			option.Aliases = []string{"s3"}
+		case option.Name == "debug" || option.Name == "config" || option.Name == "data-dir" || option.Name == "etcd-snapshot-compress" ||
+			option.Name == "etcd-snapshot-retention":
+		default:
+			continue
+		}
+		table = append(table, option)
+	}
+	return table
+}
 
 const (
 	DefaultConfigFile = "/etc/rancher/k3s/config.yaml"

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,7 @@ type etcd struct {
 	client *clientv3.Client
 	// removed is set when the member's own log says that the others have removed it.
 	removed atomic.Bool
+	saving  sync.Mutex
 }
 
 func (e *etcd) directory(parts ...string) string {

@@ -75,6 +75,7 @@ func (j *joining) handlers(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("/v1-k3s/server-bootstrap", j.only(j.bootstrap, serverRole))
 	mux.HandleFunc("/db/info", j.only(j.dbInfo, serverRole))
+	mux.HandleFunc("/db/snapshot", j.only(j.snapshot, serverRole))
 	for _, prefix := range []string{"/v1-k3s/", "/db/"} {
 		mux.HandleFunc(prefix, func(response http.ResponseWriter, request *http.Request) {
 			http.Error(response, "stand-in: "+request.URL.Path+" is not implemented", http.StatusNotImplemented)

@@ -233,6 +233,7 @@ func (c *Config) startOwnControllers(ctx context.Context, clients *kube.Clients,
 	go deploy.Run(ctx)
 	if c.etcd != nil {
 		go c.etcd.keepMembers(ctx, clients)
+		go c.etcd.schedule(ctx, clients)
 	}
 	if !c.hasPeers() {
 		c.startLeadersControllers(ctx, clients)
