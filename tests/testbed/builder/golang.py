@@ -53,13 +53,18 @@ def build(
     directory: Path,
     output: Path,
     *,
+    modules: Path | None = None,
     ldflags: str = "",
     tags: str = "",
     cgo: bool = False,
 ) -> None:
-    """Compile the main package in ``directory`` into the file ``output``."""
+    """Compile the main package in ``directory`` into the file ``output``.
+
+    ``modules`` holds a go.mod and go.sum that stand for those beside the source: the same program of other versions.
+    """
+    other = [f"-modfile={modules / 'go.mod'}"] if modules else []
     run(
-        [go, "build", *_flags(ldflags, tags, cgo), "-o", output, "."],
+        [go, "build", *_flags(ldflags, tags, cgo), *other, "-o", output, "."],
         cwd=directory,
         env=_environment(cgo),
         low_priority=True,

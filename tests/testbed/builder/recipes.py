@@ -64,10 +64,10 @@ class Recipes:
         """The artefact's key: its pins, its build files, and the keys of what it needs."""
         if name not in self._keys:
             spec = self.specs[name]
-            directory = spec.get("directory")
+            directories = [BED / spec[field] for field in ("directory", "modules") if field in spec]
             description: dict[str, Any] = {
                 "spec": {field: value for field, value in spec.items() if field not in _WORDS},
-                "files": build_files([BED / directory]) if directory else {},
+                "files": build_files(directories),
                 "needs": {need: self.key(need) for need in self.needs(name)},
             }
             if spec["kind"] == "image":
@@ -141,6 +141,8 @@ class Recipes:
     def _go_build(self, name: str, work: Path) -> None:
         spec = self.specs[name]
         options = {field: spec[field] for field in ("ldflags", "tags", "cgo") if field in spec}
+        if "modules" in spec:
+            options["modules"] = BED / spec["modules"]
         golang.build(self._go, BED / spec["directory"], work / name, **options)
 
     def _go_install(self, name: str, work: Path) -> None:
