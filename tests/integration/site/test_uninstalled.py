@@ -16,7 +16,7 @@ PROJECT = "kept"
 
 # What a site leaves behind nowhere: files, units, processes, tables of the firewall, links of the network.
 LEFTOVERS = r"""
-ls -d /etc/rancher /etc/systemd/system/k3s* /etc/systemd/system/minio* /etc/systemd/system/flyte-* /etc/minio \
+ls -d /etc/rancher/k3s /etc/systemd/system/k3s* /etc/systemd/system/minio* /etc/systemd/system/flyte-* /etc/minio \
     /etc/default/minio /etc/flyte-* /usr/local/bin/* /var/lib/kubelet/* /run/k3s /var/lib/cni 2>/dev/null
 ps -e -o comm= | grep -E '^(k3s|kube|minio|containerd|postgres)'
 nft list tables | grep -i flyte
@@ -80,6 +80,6 @@ def test_uninstall_deletes_the_data_that_is_named_though_the_cluster_is_dead(box
     named = ["k3s", "postgresql", "minio", "site"]
     code, output = box.run("uninstall", variables={"uninstall_confirm": "flyte.test", "uninstall_delete_data": named})
     assert code == 0, output[-4000:]
-    left = "ls -d /var/lib/minio /var/lib/postgresql/*/main /var/lib/rancher/k3s/* 2>/dev/null; true"
+    left = "ls -d /etc/rancher/* /var/lib/minio /var/lib/postgresql/*/main /var/lib/rancher/k3s/* 2>/dev/null; true"
     assert box.shell(left).strip() == ""
     assert not box.site_directory.exists()
