@@ -747,7 +747,7 @@ CLUSTER = (
     Entry(
         id="K8S-22",
         title="The nodes are ready",
-        expected="every node Ready, {expected_nodes} of them",
+        expected="every node Ready, at least {expected_nodes} of them",
         cause="A node has not joined, its kubelet is stopped, or it lacks memory, disk or network.",
         fix=(
             "On the node named above, look at systemctl status k3s (or k3s-agent) and its journal; kubectl describe "

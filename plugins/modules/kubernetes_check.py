@@ -38,7 +38,7 @@ options:
     type: str
   expected_nodes:
     description:
-      - How many nodes there must be. Any number above none is right, if not given.
+      - How many nodes there must be at least; others may have joined. Any number above none is right, if not given.
     type: int
   minimum_cpu:
     description:
@@ -272,7 +272,7 @@ def main() -> None:
         timeout=f"{given['timeout']:g}",
         minimum_version=given["minimum_version"],
         maximum_version=str(given["maximum_version"]),
-        expected_nodes=str(given["expected_nodes"] or "one or more"),
+        expected_nodes=str(given["expected_nodes"] or 1),
         minimum_cpu=given["minimum_cpu"],
         minimum_memory=given["minimum_memory"],
         storage_class=given["storage_class"] or "marked as default",
