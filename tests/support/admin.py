@@ -17,7 +17,7 @@ from minio.credentials import StaticProvider
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from support.servers import Minio
+    from support.servers import Minio, S3Server
 
 OBJECT_RIGHTS = ("s3:PutObject", "s3:GetObject", "s3:DeleteObject")
 BUCKET_RIGHTS = ("s3:ListBucket",)
@@ -42,7 +42,7 @@ def admin_client(server: Minio) -> MinioAdmin:
     )
 
 
-def s3_client(server: Minio, user: User | None = None) -> Any:
+def s3_client(server: S3Server, user: User | None = None) -> Any:
     """A client as root, or as a user."""
     return boto3.client(
         "s3",
@@ -83,7 +83,7 @@ def make_user(
     return user
 
 
-def contents(server: Minio, bucket: str) -> list[str]:
+def contents(server: S3Server, bucket: str) -> list[str]:
     """All that is in a bucket: objects, versions, delete markers, unfinished uploads."""
     client = s3_client(server)
     answer = client.list_object_versions(Bucket=bucket)

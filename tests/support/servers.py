@@ -1,13 +1,14 @@
 # Copyright (c) 2026 The flyte.onprem authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers on this machine for tests: a real MinIO, a proxy that does what bad proxies do, and ports that misbehave."""
+"""Servers on this machine for tests: real S3 stores, a proxy that does what bad ones do, ports that misbehave."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import http.server
+import json
 import os
 import shutil
 import socket
@@ -18,10 +19,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from support.bundle import artifact
+from support.bundle import artifact, program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from support.pki import Leaf
@@ -36,7 +37,7 @@ def free_port() -> int:
 
 
 @dataclass(frozen=True)
-class Minio:
+class S3Server:
     """A running MinIO."""
 
     port: int
@@ -52,6 +53,14 @@ class Minio:
         return f"{self.scheme}://{self.address}:{self.port}"
 
 
+class Minio(S3Server):
+    """A running MinIO."""
+
+
+class SeaweedFS(S3Server):
+    """A running SeaweedFS."""
+
+
 @contextlib.contextmanager
 def minio(
     directory: Path,
@@ -60,9 +69,9 @@ def minio(
     tls: Leaf | None = None,
     ca_file: Path | None = None,
     address: str = LOOPBACK,
-) -> Iterator[Minio]:
+) -> Iterator[S3Server]:
     """Run a MinIO with its data in C(directory) until the block ends."""
-    server = Minio(
+    server = S3Server(
         port=free_port(),
         root_user="rootuser",
         root_password="root-" + os.urandom(8).hex(),
@@ -77,45 +86,122 @@ def minio(
     if tls:
         shutil.copy(tls.certificate, certificates / "public.crt")
         shutil.copy(tls.key, certificates / "private.key")
-    log = (directory / "log").open("w")
-    process = subprocess.Popen(
-        [
-            artifact("minio"), "server", "--quiet", "--certs-dir", certificates,
-            "--address", f"{address}:{server.port}", "--console-address", f"{LOOPBACK}:{free_port()}",
-            directory / "data",
-        ],
-        env={
-            "HOME": str(directory),
-            "MINIO_ROOT_USER": server.root_user,
-            "MINIO_ROOT_PASSWORD": server.root_password,
-            "MINIO_SITE_REGION": region,
-            "MINIO_BROWSER": "off",
-        },
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        _wait_until_ready(server, process, directory / "log")
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                artifact("minio"), "server", "--quiet", "--certs-dir", certificates,
+                "--address", f"{address}:{server.port}", "--console-address", f"{LOOPBACK}:{free_port()}",
+                directory / "data",
+            ],
+            env={
+                "HOME": str(directory),
+                "MINIO_ROOT_USER": server.root_user,
+                "MINIO_ROOT_PASSWORD": server.root_password,
+                "MINIO_SITE_REGION": region,
+                "MINIO_BROWSER": "off",
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    with _running(process, server, directory / "log", health="/minio/health/ready"):
         yield server
+
+
+@contextlib.contextmanager
+def seaweedfs(
+    directory: Path,
+    *,
+    users: Mapping[str, Sequence[str]],
+    domain: str = "",
+    tls: Leaf | None = None,
+    ca_file: Path | None = None,
+) -> Iterator[SeaweedFS]:
+    """Run a SeaweedFS with its data in C(directory) until the block ends.
+
+    C(users) has the actions of each user, in the store's own words (C(Write:bucket)); its secret key is C(secret_of)
+    its name. With C(domain), a bucket may be the first part of the host name.
+    """
+    server = SeaweedFS(
+        port=free_port(),
+        root_user="rootuser",
+        root_password="root-" + os.urandom(8).hex(),
+        region="us-east-1",
+        scheme="https" if tls else "http",
+        ca_file=ca_file,
+    )
+    (directory / "data").mkdir(parents=True)
+    keys = {server.root_user: server.root_password, **{name: secret_of(name) for name in users}}
+    identities = [
+        {
+            "name": name,
+            "credentials": [{"accessKey": name, "secretKey": secret}],
+            "actions": list(users.get(name, ["Admin", "Read", "Write", "List", "Tagging"])),
+        }
+        for name, secret in keys.items()
+    ]
+    (directory / "s3.json").write_text(json.dumps({"identities": identities}))
+    ports = {f"{part}.port{kind}": free_port() for part in ("master", "volume", "filer") for kind in ("", ".grpc")}
+    options = {
+        **ports,
+        "ip": LOOPBACK,
+        "ip.bind": LOOPBACK,
+        "dir": directory / "data",
+        "master.telemetry": "false",
+        "master.volumeSizeLimitMB": 64,
+        "volume.max": 30,
+        "filer.localSocket": directory / "filer.sock",
+        "s3.localSocket": directory / "s3.sock",
+        "s3.port": server.port,
+        "s3.port.grpc": free_port(),
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.config": directory / "s3.json",
+        "s3.domainName": domain,
+        **({"s3.cert.file": tls.certificate, "s3.key.file": tls.key} if tls else {}),
+    }
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                program("seaweedfs/weed"), f"-logdir={directory}", "server", "-filer", "-s3",
+                *(f"-{name}={value}" for name, value in options.items()),
+            ],
+            cwd=directory,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    with _running(process, server, directory / "log", health="/healthz"):
+        yield server
+
+
+def secret_of(user: str) -> str:
+    """The secret key of a user of a SeaweedFS."""
+    return f"secret-of-{user}"
+
+
+@contextlib.contextmanager
+def _running(process: subprocess.Popen[bytes], server: S3Server, log: Path, *, health: str) -> Iterator[None]:
+    """Wait until the server says that it is ready; end it with the block, its data being of no use after it."""
+    try:
+        _wait_until_ready(process, server, log, health=health)
+        yield
     finally:
-        process.terminate()
+        process.kill()
         process.wait(timeout=20)
-        log.close()
 
 
-def _wait_until_ready(server: Minio, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], server: S3Server, log: Path, *, health: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
             connection = _connect(server, timeout=2)
-            connection.request("GET", "/minio/health/ready")
+            connection.request("GET", health)
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"MinIO did not start: {log.read_text()}")
+    raise RuntimeError(f"the server did not start: {log.read_text()}")
 
 
-def _connect(server: Minio, *, timeout: float) -> http.client.HTTPConnection:
+def _connect(server: S3Server, *, timeout: float) -> http.client.HTTPConnection:
     if server.scheme == "http":
         return http.client.HTTPConnection(server.address, server.port, timeout=timeout)
     trust = ssl.create_default_context()
@@ -144,7 +230,7 @@ class Hooks:
 
 
 @contextlib.contextmanager
-def proxy(upstream: Minio, hooks: Hooks, *, tls: Leaf | None = None) -> Iterator[str]:
+def proxy(upstream: S3Server, hooks: Hooks, *, tls: Leaf | None = None) -> Iterator[str]:
     """Forward to C(upstream); yields the proxy's address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
