@@ -57,6 +57,13 @@ TLS = (
         cause="The certificate has expired, soon will, or is not valid yet by this machine's clock.",
         fix=("Renew the certificate and reload the service; if the dates look right, correct this machine's clock."),
     ),
+    Entry(
+        id="TLS-14",
+        title="{endpoint} is written with the scheme that is served",
+        expected="https:// where the port speaks TLS, http:// where it does not",
+        cause="The address says one scheme, and the service at this port speaks the other.",
+        fix="Write the address with the other scheme, or give the port at which the service speaks this one.",
+    ),
 )
 
 # Context of the S3 entries: {endpoint}, {host}, {public_endpoint}, {region}, and {bucket} where a bucket is asked.

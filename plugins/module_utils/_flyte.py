@@ -42,6 +42,7 @@ _NO_ROUTE = "FLYTE-13"
 _NO_BACKEND = "FLYTE-14"
 _NO_ANSWER = "FLYTE-19"
 _NO_GRPC_ROUTE = "FLYTE-21"
+_WRONG_SCHEME = "TLS-14"
 
 Json = _kubernetes.Json
 
@@ -131,6 +132,8 @@ def ask(target: Target, address: _reach.Address, method: str, path: str, **more:
     try:
         return request(target, address, method, path, **more)
     except Failed as exc:
+        if exc.id == _WRONG_SCHEME:
+            raise
         raise Failed(exc.observed, id=_NO_ANSWER) from exc
 
 

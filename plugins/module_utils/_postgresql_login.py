@@ -179,10 +179,8 @@ class _Attempt:
         where, port, timeout = self.target.address or self.target.host, self.target.port, self.target.timeout
         try:
             found = _reach.lookup(where, port, timeout=timeout)
-        except socket.timeout:
-            self._fail(RESOLVES, f"no answer from DNS about {where} within {timeout:g} seconds")
         except OSError as exc:
-            self._fail(RESOLVES, f"{where}: {exc.strerror or exc}")
+            self._fail(RESOLVES, f"{where}: {_reach.lookup_problem(exc, timeout=timeout)}")
         self.proved[RESOLVES] = ", ".join(sorted({str(info[4][0]) for info in found}))
         started = time.monotonic()
         try:

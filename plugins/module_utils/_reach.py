@@ -18,7 +18,7 @@ import ssl
 import threading
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Warned
@@ -97,12 +97,11 @@ def reach(
     held: list[socket.socket] = []
 
     def resolve() -> str:
+        # Once, whatever retries says: a name that is unknown now is unknown half a second later.
         try:
             found.extend(lookup(address.host, address.port, timeout=timeout))
-        except TIMED_OUT as exc:
-            raise Failed(f"no answer from DNS within {timeout:g} seconds") from exc
         except OSError as exc:
-            raise Failed(f"{exc.strerror or exc}") from exc
+            raise Failed(lookup_problem(exc, timeout=timeout)) from exc
         return ", ".join(sorted({str(info[4][0]) for info in found}))
 
     def connect_port() -> str:
@@ -123,7 +122,7 @@ def reach(
             row = certificate_rows(
                 report,
                 held,
-                host=address.host,
+                address=address,
                 ca_file=ca_file,
                 deadline=deadline,
                 after=row,
@@ -139,13 +138,14 @@ def certificate_rows(
     report: Report,
     held: list[socket.socket],
     *,
-    host: str,
+    address: Address,
     ca_file: str | None,
     deadline: float,
     after: Check,
     context: t.Mapping[str, str],
 ) -> Check:
     """Add TLS-10 to TLS-13 for the service at the other end of the one connection in C(held)."""
+    host = address.host
     certificate: dict[str, t.Any] = {}
     refused: list[ssl.SSLCertVerificationError] = []
 
@@ -160,11 +160,13 @@ def certificate_rows(
         except ssl.SSLCertVerificationError as exc:
             refused.append(exc)
             return "a certificate was shown"
-        except ssl.SSLError as exc:
-            raise Failed(f"{exc.reason or exc}") from exc
         except TIMED_OUT as exc:
             raise Failed("no answer to the handshake in time") from exc
-        except OSError as exc:
+        except OSError as exc:  # ssl.SSLError is one
+            if speaks_http(address, deadline=deadline):
+                raise wrong_scheme(address, "the port speaks plain HTTP and not TLS") from exc
+            if isinstance(exc, ssl.SSLError):
+                raise Failed(f"{exc.reason or exc}") from exc
             raise Failed(f"the connection broke: {exc.strerror or exc}") from exc
 
     def verdict(codes: tuple[int, ...] | None, good: str) -> str:
@@ -203,6 +205,55 @@ def certificate_rows(
     return row
 
 
+def wrong_scheme(address: Address, seen: str) -> Failed:
+    """The outcome for an address that says http where TLS is served, or the reverse."""
+    other = replace(address, scheme="http" if address.tls else "https")
+    # Not other.endpoint: it leaves out a port that is usual for that scheme, and here it is the one that was given.
+    host = f"[{other.host}]" if ":" in other.host else other.host
+    return Failed(
+        seen,
+        id="TLS-14",
+        fix=f"Write {other.scheme}://{host}:{other.port}, or give the port at which the service speaks "
+        f"{address.scheme.upper()}.",
+    )
+
+
+def speaks_http(address: Address, *, deadline: float) -> bool:
+    """Whether the port answers HTTP without TLS; asked only where a handshake was refused."""
+    question = f"HEAD / HTTP/1.1\r\nHost: {address.host}\r\nConnection: close\r\n\r\n"
+    try:
+        with _connected(address, deadline=deadline) as connection:
+            connection.sendall(question.encode("ascii", "replace"))
+            return connection.recv(5) == b"HTTP/"
+    except OSError:
+        return False
+
+
+def speaks_tls(address: Address, *, deadline: float) -> bool:
+    """Whether the port shakes hands, whatever its certificate; asked only where plain HTTP was refused."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            _connected(address, deadline=deadline) as connection,
+            context.wrap_socket(connection, server_hostname=address.host),
+        ):
+            return True
+    except ssl.SSLError as exc:
+        return "ALERT" in (exc.reason or "")  # it speaks TLS, and refuses us: no common version, no client certificate
+    except OSError:
+        return False
+
+
+def _connected(address: Address, *, deadline: float) -> socket.socket:
+    left = max(0.1, deadline - time.monotonic())
+    found = lookup(address.host, address.port, timeout=left)
+    connection = connect(found, deadline=deadline, retries=0)
+    connection.settimeout(max(0.1, deadline - time.monotonic()))
+    return connection
+
+
 def lookup(host: str, port: int, *, timeout: float) -> list[tuple[t.Any, ...]]:
     """C(getaddrinfo) that gives up: the system's own resolver may take minutes.
 
@@ -228,6 +279,15 @@ def lookup(host: str, port: int, *, timeout: float) -> list[tuple[t.Any, ...]]:
     if not result:
         raise TimeoutError("name resolution")
     return result[0]
+
+
+def lookup_problem(exc: OSError, *, timeout: float) -> str:
+    """What an error of C(lookup) says: a name that nobody knows is not a DNS server that nobody reaches."""
+    if isinstance(exc, TIMED_OUT):
+        return f"no answer from DNS within {timeout:g} seconds; the servers asked are in /etc/resolv.conf"
+    if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_AGAIN:
+        return f"{exc.strerror}: no DNS server in /etc/resolv.conf gave an answer"
+    return f"{exc.strerror or exc}"
 
 
 def connect(addresses: t.Sequence[tuple[t.Any, ...]], *, deadline: float, retries: int) -> socket.socket:

@@ -37,7 +37,15 @@ from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     Skipped,
     Warned,
 )
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import Address, ReachIds, parse_url, reach
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import (
+    TIMED_OUT,
+    Address,
+    ReachIds,
+    parse_url,
+    reach,
+    speaks_tls,
+    wrong_scheme,
+)
 from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
     NO_BUCKET,
     NO_OBJECT,
@@ -63,7 +71,7 @@ PART_SIZE = 5 * MIB  # the least that S3 takes for a part that is not the last
 SIGNED_URL_SECONDS = 300
 
 # While one of these stands, nothing else can be asked.
-FATAL = frozenset(("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38"))
+FATAL = frozenset(("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38", "TLS-14"))
 
 CHECK_MODE = "check mode: nothing is written"
 
@@ -189,8 +197,6 @@ class Examination:
         if error is None and status >= 500:
             raise Failed(f"HTTP {status} from {headers.get('server', 'a server')}", id="S3-30")
         if error is None and b"ListAllMyBucketsResult" not in body and "x-amz-request-id" not in headers:
-            if b"HTTP request to an HTTPS server" in body:
-                raise Failed("the port asks for TLS", fix="Write the endpoint with https://.")
             raise Failed(f"HTTP {status}, {headers.get('content-type', 'no content type')}, and no S3 error document")
         return f"HTTP {status} from {headers.get('server', 'an unnamed server')}"
 
@@ -773,8 +779,10 @@ def http_request(
 ) -> tuple[int, dict[str, str], bytes]:
     """One plain request: status, headers in lower case, body. Raises C(Failed) as S3-23 where none is answered.
 
-    C(target) may be a signed address and stands in no message.
+    C(target) may be a signed address and stands in no message. TLS-14 where the port speaks TLS and the address
+    says http.
     """
+    deadline = time.monotonic() + timeout
     connection: http.client.HTTPConnection
     if address.tls:
         trust = ssl.create_default_context(cafile=ca_file or None)
@@ -786,9 +794,20 @@ def http_request(
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, target, body=body or None, headers=dict(headers or {}))
         answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        if found[0] == 400 and not address.tls and parse_error(found[2]) is None:
+            # Servers that notice answer so; others hang up.
+            refuse_wrong_scheme(address, deadline=deadline)
+        return found
     except (OSError, http.client.HTTPException) as exc:
+        if not address.tls and not isinstance(exc, TIMED_OUT):
+            refuse_wrong_scheme(address, deadline=deadline)
         text = getattr(exc, "strerror", None) or type(exc).__name__
         raise Failed(f"{method} at {address.endpoint}: {text}", id="S3-23") from exc
     finally:
         connection.close()
+
+
+def refuse_wrong_scheme(address: Address, *, deadline: float) -> None:
+    if speaks_tls(address, deadline=deadline):
+        raise wrong_scheme(address, "the port speaks TLS and not plain HTTP")

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import socketserver
 import ssl
 import subprocess
 import threading
@@ -296,6 +297,27 @@ def silent_port() -> Iterator[int]:
         listener.bind((LOOPBACK, 0))
         listener.listen(64)
         yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def greeting_port(greeting: bytes) -> Iterator[int]:
+    """A service of another kind: it speaks first, hears what comes, and hangs up."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.sendall(greeting)
+                self.request.recv(4096)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server((LOOPBACK, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import pytest
 from support.admin import ENOUGH, User, admin_client, contents, make_user, s3_client
 from support.modules import Result, run_module
 from support.pki import Authority
-from support.servers import Hooks, Message, Minio, black_hole, free_port, proxy, silent_port
+from support.servers import Hooks, Message, Minio, black_hole, free_port, greeting_port, proxy, silent_port
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
@@ -141,15 +141,32 @@ def server_that_never_shakes_hands(bed):
         yield {"endpoint": f"https://127.0.0.1:{port}"}
 
 
-@fault("TLS-10")
+@fault("TLS-14")
 def https_at_a_plain_port(bed):
     with behind(bed) as address:
         yield {"endpoint": address.replace("http:", "https:")}
 
 
-@fault("S3-24")
+@fault("TLS-14")
 def http_at_a_tls_port(bed):
     yield {"endpoint": bed.store.endpoint.replace("https:", "http:")}
+
+
+@fault("TLS-14")
+def http_at_a_tls_port_that_hangs_up(bed):
+    with behind(bed, tls=bed.authority.issue("127.0.0.1")) as address:
+        yield {"endpoint": address.replace("https:", "http:")}
+
+
+@fault("TLS-14")
+def public_http_at_a_tls_port(bed):
+    yield {"public_endpoint": bed.store.endpoint.replace("https:", "http:")}
+
+
+@fault("TLS-10")
+def https_at_a_port_of_something_else(bed):
+    with greeting_port(b"SSH-2.0-OpenSSH_9.9\r\n") as port:
+        yield {"endpoint": f"https://127.0.0.1:{port}"}
 
 
 @fault("TLS-11")
@@ -173,6 +190,12 @@ def certificate_that_has_expired(bed):
 def certificate_that_soon_expires(bed):
     with behind(bed, tls=bed.authority.issue("127.0.0.1", days=3)) as address:
         yield {"endpoint": address}
+
+
+@fault("S3-23")
+def plain_port_of_something_else(bed):
+    with greeting_port(b"SSH-2.0-OpenSSH_9.9\r\n") as port:
+        yield {"endpoint": f"http://127.0.0.1:{port}"}
 
 
 @fault("S3-24")
