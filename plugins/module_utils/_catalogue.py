@@ -391,6 +391,69 @@ S3 = (
             "admin heal)."
         ),
     ),
+    Entry(
+        id="S3-41",
+        title="Nothing but what Flyte needs is allowed on bucket {bucket}",
+        expected="no s3:PutBucketPolicy and no s3:DeleteBucket",
+        cause=(
+            "The policy of this user has all rights on the bucket (s3:*). Whoever runs a task as Flyte could open the "
+            "bucket to everybody, or delete it."
+        ),
+        fix=(
+            "Allow this user s3:ListBucket and s3:GetBucketLocation on arn:aws:s3:::{bucket}, and s3:GetObject, "
+            "s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts on "
+            "arn:aws:s3:::{bucket}/*, and nothing else."
+        ),
+    ),
+    Entry(
+        id="S3-42",
+        title="Signed requests arrive at {endpoint} with their signature",
+        expected="a refusal of an access key that does not exist, other than that of everything else",
+        cause=(
+            "Everything is denied, also to an access key that nobody has: the store sees requests without a signature. "
+            "A proxy before it takes the Authorization header away (one that does basic or single sign-on itself, say)."
+        ),
+        fix=(
+            "Let the proxy pass the Authorization header and ask for no login of its own on the S3 host name. If there "
+            "is no proxy, this store denies unknown keys as it denies rights: look at the user and its policy there."
+        ),
+    ),
+    Entry(
+        id="S3-43",
+        title="Requests arrive at {endpoint} as they were sent",
+        expected="no complaint about the form of a request",
+        cause=(
+            "The store finds the request malformed. Something before it cut the body, or dropped or rewrote headers or "
+            "the query; or the store speaks another dialect of S3."
+        ),
+        fix=(
+            "Ask the store without the proxy (its own address as endpoint): if that works, let the proxy pass bodies, "
+            "query and the headers Content-Length, Content-MD5 and x-amz-* unchanged; else look at the store's log."
+        ),
+    ),
+    Entry(
+        id="S3-44",
+        title="The names of objects are accepted in bucket {bucket}",
+        expected="object names below the prefix that Flyte writes to",
+        cause=(
+            "The store does not take this name: an object lies where the prefix has a folder, or the name is too long "
+            "or has characters that the store's file system does not take."
+        ),
+        fix="Give another prefix, or remove the object of bucket {bucket} that lies where the prefix has a folder.",
+    ),
+    Entry(
+        id="S3-45",
+        title="Objects of bucket {bucket} may be removed before their time",
+        expected="no object lock that keeps what was written",
+        cause=(
+            "The bucket has object lock with a retention period: nothing that is written can be removed before it "
+            "ends. Flyte cannot clear away its data, and the bucket only grows."
+        ),
+        fix=(
+            "Use a bucket without object lock for Flyte. What this check left, named above, can be removed when its "
+            "retention ends."
+        ),
+    ),
 )
 
 # Context of the PostgreSQL entries: {endpoint}, {host}, {port}, {database}, {user}, {sslmode}, {timeout}, {schema},

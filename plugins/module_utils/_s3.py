@@ -23,13 +23,14 @@ import os
 import ssl
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     FAILED,
     PASSED,
+    WARNING,
     Check,
     Failed,
     Probe,
@@ -71,9 +72,25 @@ PART_SIZE = 5 * MIB  # the least that S3 takes for a part that is not the last
 SIGNED_URL_SECONDS = 300
 
 # While one of these stands, nothing else can be asked.
-FATAL = frozenset(("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38", "TLS-14"))
+FATAL = frozenset(("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38", "S3-42", "TLS-14"))
 
 CHECK_MODE = "check mode: nothing is written"
+
+# What Flyte needs of a bucket, by the check of it.
+RIGHTS = {
+    "S3-11": "s3:ListBucket",
+    "S3-12": "s3:PutObject",
+    "S3-13": "s3:GetObject",
+    "S3-14": "s3:DeleteObject",
+    "S3-17": "s3:AbortMultipartUpload",
+}
+ALLOWED, DENIED, UNKNOWN = "allowed", "denied", "unknown"
+
+# What no store takes for a policy: whoever may set one is told so, and nothing is set.
+NO_POLICY = "flyte.onprem asks whether a policy would be taken; this is none"
+
+# The objects of a run whose uploads may be unfinished; some stores list those by their exact names only.
+PARTS, ABANDONED = "parts", "abandoned"
 
 Answer = t.TypeVar("Answer")
 
@@ -133,7 +150,10 @@ class Examination:
             region=store.region,
             timeout=f"{store.timeout:g}",
             max_clock_skew=str(store.max_clock_skew),
+            # For what is found before a bucket is asked.
+            **context_of(buckets[0] if buckets else Bucket("")),
         )
+        self.report.facts["rights"] = []
         self.report.facts["leftovers"] = []
         self.fatal: list[Check] = []
 
@@ -217,6 +237,7 @@ class Examination:
         """S3-25, S3-26, S3-29 from one request: the list of all buckets, which may be denied."""
         names: list[str] = []
         refused: list[S3Error] = []
+        key = self.store.access_key or "found by boto3"
 
         def ask() -> str:
             try:
@@ -227,7 +248,8 @@ class Examination:
                 if not exc.denied and exc.fault not in ("S3-26", "S3-28", "S3-32"):
                     raise exc.outcome() from exc
                 refused.append(exc)
-            return f"access key {self.store.access_key or 'found by boto3'} is known"
+                return f"access key {key} is not refused, only the list of buckets ({exc.code})"
+            return f"access key {key} is known"
 
         def sign() -> str:
             for exc in refused:
@@ -247,6 +269,24 @@ class Examination:
         signed = self.check("S3-26", sign, after=[known])
         self.check("S3-29", hidden, after=[signed])
         return signed
+
+    def require_signatures(self, bucket: str) -> None:
+        """Where everything is denied: fail as S3-42 if a key that nobody has is told the same, word for word."""
+        stranger = replace(
+            self.store, access_key="nobody-" + os.urandom(6).hex(), secret_key=os.urandom(20).hex(), session_token=None
+        )
+        refusals = []
+        for client in (self.client, make_client(stranger, self.address)):
+            try:
+                self.call(client.list_objects_v2, Bucket=bucket, MaxKeys=1)
+                return
+            except S3Error as exc:
+                if not exc.denied:
+                    return
+                refusals.append(exc)
+        own, other = refusals
+        if (own.code, own.words) == (other.code, other.words):
+            raise Failed(f"{own}; an access key that does not exist gets the same answer", id="S3-42")
 
     # Requests
 
@@ -281,6 +321,7 @@ class BucketExamination:
         self.rows: dict[str, Check] = {}
         self.untold = False
         self.unanswered = False
+        self.locked = ""  # until when, or why, what was written stays
 
     def check(self, id: str, probe: Probe, *after: str) -> Check:
         """A row of this bucket, after the rows of it named by their ids."""
@@ -294,7 +335,7 @@ class BucketExamination:
 
     @property
     def context(self) -> dict[str, str]:
-        return {"bucket": self.bucket.name, "probe_prefix": self.bucket.folder}
+        return context_of(self.bucket)
 
     def run(self) -> None:
         try:
@@ -302,8 +343,11 @@ class BucketExamination:
         finally:
             # Also when the play is interrupted in the middle.
             self.clean_up()
-        if any(written.version for written in self.written):
+        if self.locked:
+            self.check("S3-45", self.no_lock, "S3-14")
+        elif any(written.version for written in self.written):
             self.check("S3-33", self.no_versions_left, "S3-14")
+        self.tell_rights()
 
     def probe(self) -> None:
         self.check("S3-04", self.exists)
@@ -320,6 +364,7 @@ class BucketExamination:
         self.check("S3-15", self.multipart, "S3-12", "S3-14")
         self.check("S3-17", self.abort, "S3-12", "S3-14", "S3-15")
         self.check_signed_url("S3-12", "S3-13", "S3-14")
+        self.check("S3-41", self.excess, "S3-12", "S3-14")
         self.check("S3-19", self.leftovers, "S3-11")
 
     # Rights
@@ -338,6 +383,7 @@ class BucketExamination:
         self.untold = True
         # Whether it exists is not told to someone who may not list it. A write tells, where it is allowed.
         if not self.all.write:
+            self.all.require_signatures(self.bucket.name)
             raise Skipped("cannot be told: the store denies HeadBucket, and check mode does not write")
         refused = self.try_write()
         self.untold = refused is not None and refused.denied
@@ -347,6 +393,7 @@ class BucketExamination:
             raise Failed(f"there is no bucket {self.bucket.name}")
         if not refused.denied:
             raise refused.outcome()
+        self.all.require_signatures(self.bucket.name)
         raise Skipped("cannot be told: the store denies HeadBucket and PutObject")
 
     def reason_for(self, refused: S3Error) -> S3Error:
@@ -363,7 +410,7 @@ class BucketExamination:
             answer = self.call(self.client.list_objects_v2, Prefix=self.bucket.folder)
         except S3Error as exc:
             raise exc.outcome(denied="S3-11") from exc
-        self.found = [found for found in answer.get("Contents") or [] if not str(found["Key"]).startswith(self.folder)]
+        self.found = answer.get("Contents") or []
         return f"allowed, in {(time.monotonic() - started) * 1000:.0f} ms"
 
     def try_write(self) -> S3Error | None:
@@ -410,11 +457,28 @@ class BucketExamination:
         except S3Error as exc:
             stays = f"; {first.key} of this check stays" if first else ""
             raise Failed(f"{exc}{stays}", id=exc.outcome(denied="S3-14").id) from exc
+        if first and first.version:
+            self.locked = self.lock_of(first)
         return "allowed"
+
+    def lock_of(self, written: Written) -> str:
+        """Why a version stays, where a lock is the reason. It is asked for early: nothing more is written then."""
+        try:
+            self.delete_version(written)
+        except S3Error as exc:
+            if exc.fault == "S3-45":
+                return str(exc)
+            if exc.denied:
+                with contextlib.suppress(S3Error):
+                    answer = self.call(self.client.head_object, Key=written.key, VersionId=written.version)
+                    if "ObjectLockMode" in answer:
+                        return f"{answer['ObjectLockMode']} until {answer.get('ObjectLockRetainUntilDate')}"
+        return ""
 
     # Objects that are more than small ones
 
     def overwrite(self) -> str:
+        self.needs_write()
         second = os.urandom(1024)
         try:
             self.put_object("replaced", self.content)
@@ -424,6 +488,7 @@ class BucketExamination:
             raise exc.outcome(denied="S3-16") from exc
 
     def special_key(self) -> str:
+        self.needs_write()
         name = "a b+c%20d=e&f/\u00fc\u4e2d.txt"
         try:
             self.put_object(name, self.content)
@@ -435,9 +500,11 @@ class BucketExamination:
             raise exc.outcome() from exc
 
     def multipart(self) -> str:
+        self.needs_write()
         parts = (os.urandom(1024) * (PART_SIZE // 1024), self.content)
         try:
-            key, upload = self.begin_upload("parts")
+            self.mark()
+            key, upload = self.begin_upload(PARTS)
             self.complete_upload(
                 key, upload, [self.upload_part(key, upload, n, part) for n, part in enumerate(parts, 1)]
             )
@@ -452,7 +519,7 @@ class BucketExamination:
 
     def abort(self) -> str:
         try:
-            key, upload = self.begin_upload("abandoned")
+            key, upload = self.begin_upload(ABANDONED)
             part = self.upload_part(key, upload, 1, self.content)
         except S3Error as exc:
             raise exc.outcome(denied="S3-15") from exc
@@ -476,6 +543,7 @@ class BucketExamination:
 
     def signed_url(self) -> str:
         """Upload and download as C(pyflyte) does: MD5 and Host signed, no header of ours beside."""
+        self.needs_write()
         content = os.urandom(1024) * (SIGNED_SIZE // 1024)
         md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
         key = self.folder + "signed"
@@ -527,40 +595,139 @@ class BucketExamination:
         another = {"S3-04": "S3-35", "S3-25": "S3-35", "S3-26": "S3-07", "S3-28": "S3-07"}
         raise Failed(str(refused), id=another.get(refused.fault, "S3-07" if refused.denied else refused.fault))
 
+    # Rights that Flyte does not need
+
+    def excess(self) -> str:
+        self.needs_write()
+        verdicts = [
+            ("s3:PutBucketPolicy", *self.may_set_policy()),
+            ("s3:DeleteBucket", *self.may_delete_bucket()),
+        ]
+        for right, verdict, reason in verdicts:
+            self.tell_right(right, verdict, reason)
+        seen = "; ".join(f"{right} {verdict} ({reason})" for right, verdict, reason in verdicts)
+        if any(verdict == ALLOWED for _right, verdict, _reason in verdicts):
+            raise Warned(seen)
+        return seen
+
+    def may_set_policy(self) -> tuple[str, str]:
+        """Asked with a text that is no policy: it is refused either way, but not for the same reason."""
+        try:
+            self.call(self.client.put_bucket_policy, Policy=NO_POLICY)
+        except S3Error as exc:
+            if exc.denied:
+                return DENIED, exc.code
+            if exc.status == 400:
+                return ALLOWED, f"a text that is no policy was refused only as that: {exc.code}"
+            return UNKNOWN, str(exc)
+        return ALLOWED, "the store took a text that is no policy"
+
+    def may_delete_bucket(self) -> tuple[str, str]:
+        """Asked of MinIO alone, which refuses the header that C(never_delete_a_bucket) sets, and a bucket with objects.
+
+        Other stores may delete a bucket whatever is in it (SeaweedFS does unless told otherwise).
+        """
+        if "MinIO" not in self.all.report.facts["server"]:
+            return UNKNOWN, "only deleting it would tell"
+        try:
+            self.call(self.client.head_object, Key=self.mark())
+            self.call(self.client.delete_bucket)
+        except S3Error as exc:
+            if exc.operation == "DeleteBucket" and exc.denied:
+                return DENIED, exc.code
+            if exc.operation == "DeleteBucket" and exc.status in (400, 409):
+                return ALLOWED, f"a request that cannot succeed was refused only as that: {exc.code}"
+            return UNKNOWN, str(exc)
+        return ALLOWED, "the store accepted a request that cannot succeed"
+
+    def mark(self) -> str:
+        """Write the object by which a later check finds this run, should it be killed, and what it began."""
+        key = self.folder + "running"
+        if all(written.key != key for written in self.written):
+            self.put_object("running", b"")
+        return key
+
+    def tell_rights(self) -> None:
+        """The verdict of each right that Flyte needs, where its row has one, and why it cannot be told otherwise."""
+        for id, right in RIGHTS.items():
+            row = self.rows[id]
+            if row.status == PASSED:
+                self.tell_right(right, ALLOWED, row.observed)
+            elif row.id == id and row.status in (FAILED, WARNING):
+                self.tell_right(right, DENIED, row.observed)
+            else:
+                self.tell_right(right, UNKNOWN, row.observed)
+
+    def tell_right(self, right: str, verdict: str, reason: str) -> None:
+        told = {"bucket": self.bucket.name, "right": right, "verdict": verdict, "reason": reason}
+        self.all.report.facts["rights"].append(told)
+
     # What must not stay
 
     def leftovers(self) -> str:
         """Remove what a killed run left, but not what a run beside this one has just written."""
         now = time.time() + self.all.report.facts.get("clock_skew", 0)
-        old = [item for item in self.found if now - item["LastModified"].timestamp() > LEFTOVER_AGE]
-        young = len(self.found) - len(old)
+        found = self.left_by_others()
+        old = [item for item in found if now - item.modified > LEFTOVER_AGE]
+        young = [item for item in found if item not in old]
         stay = list(old)
         refusal = ""
         may_remove = self.passed("S3-14")
         for item in old if may_remove else []:
             try:
-                self.delete_object(str(item["Key"]))
+                self.remove_left(item)
                 stay.remove(item)
             except S3Error as exc:
                 refusal = f"; {exc}"
-        removed = len(old) - len(stay) + (self.abort_old_uploads(now) if may_remove else 0)
+        removed = len(old) - len(stay)
+        uploads = self.abort_old_uploads({self.run_of(item.key) for item in old}, now=now) if may_remove else 0
         if stay:
-            raise Warned(f"{len(stay)} objects of earlier checks are there{refusal}")
+            raise Warned(f"{len(stay)} objects of earlier checks stay: {self.describe(stay, now)}{refusal}")
         if young:
-            raise Warned(
-                f"{young} objects less than {LEFTOVER_AGE} seconds old are there, perhaps of a check that runs"
-            )
-        return f"{removed} objects of an earlier check removed" if removed else "nothing"
+            raise Warned(f"{len(young)} objects, perhaps of a check that runs: {self.describe(young, now)}")
+        if removed + uploads:
+            return f"removed of an earlier check: {removed} objects, {uploads} unfinished uploads"
+        return "nothing"
 
-    def abort_old_uploads(self, now: float) -> int:
+    def left_by_others(self) -> list[Left]:
+        """What lies below the folder of all checks but this one's own, with old versions where they may be listed."""
+        try:
+            answer = self.call(self.client.list_object_versions, Prefix=self.bucket.folder)
+            listed = [*(answer.get("Versions") or []), *(answer.get("DeleteMarkers") or [])]
+        except S3Error:
+            listed = self.found  # Flyte does not need the right to list versions
+        return [
+            Left(key=str(item["Key"]), version=real_version(item), modified=item["LastModified"].timestamp())
+            for item in listed
+            if not str(item["Key"]).startswith(self.folder)
+        ]
+
+    def remove_left(self, item: Left) -> None:
+        version = {"VersionId": item.version} if item.version else {}
+        self.call(self.client.delete_object, Key=item.key, **version)
+
+    def run_of(self, key: str) -> str:
+        """The folder of the run that wrote an object."""
+        return self.bucket.folder + key[len(self.bucket.folder) :].partition("/")[0] + "/"
+
+    def describe(self, items: t.Sequence[Left], now: float) -> str:
+        ages: dict[str, float] = {}
+        for item in items:
+            run = self.run_of(item.key)
+            ages[run] = max(ages.get(run, 0), now - item.modified)
+        return ", ".join(f"{run} ({describe_age(age)} old)" for run, age in sorted(ages.items())[:5])
+
+    def abort_old_uploads(self, runs: t.Collection[str], *, now: float) -> int:
         """Unfinished uploads, where the policy lets them be listed, which Flyte does not need."""
         count = 0
+        # By their exact names as well: MinIO lists them in no other way.
+        prefixes = [self.bucket.folder, *(run + name for run in runs for name in (PARTS, ABANDONED))]
         try:
-            uploads = self.call(self.client.list_multipart_uploads, Prefix=self.bucket.folder).get("Uploads") or []
-            for upload in uploads:
-                if now - upload["Initiated"].timestamp() > LEFTOVER_AGE:
-                    self.call(self.client.abort_multipart_upload, Key=upload["Key"], UploadId=upload["UploadId"])
-                    count += 1
+            for prefix in prefixes:
+                for upload in self.call(self.client.list_multipart_uploads, Prefix=prefix).get("Uploads") or []:
+                    if now - upload["Initiated"].timestamp() > LEFTOVER_AGE:
+                        self.call(self.client.abort_multipart_upload, Key=upload["Key"], UploadId=upload["UploadId"])
+                        count += 1
         except S3Error:
             pass  # the row is about what can be seen
         return count
@@ -592,6 +759,9 @@ class BucketExamination:
             left = {"bucket": self.bucket.name, "key": written.key, "version": written.version}
             if left not in self.all.report.facts["leftovers"]:
                 self.all.report.facts["leftovers"].append(left)
+
+    def no_lock(self) -> str:
+        raise Warned(f"what is below {self.folder} stays: {self.locked}")
 
     def no_versions_left(self) -> str:
         stay = [written for written in self.written if written.version and not written.gone]
@@ -660,6 +830,8 @@ class BucketExamination:
     def needs_write(self) -> None:
         if not self.all.write:
             raise Skipped(CHECK_MODE)
+        if self.locked:
+            raise Skipped("nothing more is written to a bucket with a lock, where it stays")
 
 
 @dataclass
@@ -670,6 +842,27 @@ class Written:
     version: str = ""
     gone: bool = False
     refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Left:
+    """An object, version or delete marker that another run has left; C(modified) is in seconds since 1970."""
+
+    key: str
+    version: str
+    modified: float
+
+
+def context_of(bucket: Bucket) -> dict[str, str]:
+    """What the catalogue's texts say of a bucket."""
+    return {"bucket": bucket.name, "probe_prefix": bucket.folder}
+
+
+def describe_age(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0, seconds):.0f} seconds"
 
 
 def real_version(answer: t.Mapping[str, t.Any]) -> str:
@@ -732,7 +925,13 @@ def make_client(store: Store, address: Address) -> t.Any:
     except BotoCoreError as exc:  # a profile that is not there, half of a pair of keys
         raise Failed(str(exc), id="S3-38") from exc
     client.meta.events.register_first("needs-retry.s3", refuse_another_region)
+    client.meta.events.register_first("before-call.s3.DeleteBucket", never_delete_a_bucket)
     return client
+
+
+def never_delete_a_bucket(params: dict[str, t.Any], **_: t.Any) -> None:
+    """Make every DeleteBucket one that MinIO cannot understand: it is refused once the right has been looked at."""
+    params["headers"]["x-minio-force-delete"] = "neither"
 
 
 def refuse_another_region(response: tuple[t.Any, t.Mapping[str, t.Any]] | None, operation: t.Any, **_: t.Any) -> None:

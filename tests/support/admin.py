@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,8 @@ def s3_client(server: S3Server, user: User | None = None) -> Any:
 def policy_document(buckets: Iterable[str], rights: Iterable[str]) -> dict[str, Any]:
     """Each right on the buckets or on their objects, wherever it belongs."""
     buckets, rights = list(buckets), list(rights)
-    on_bucket = [right for right in rights if "List" in right and "Parts" not in right]
-    on_objects = [right for right in rights if right not in on_bucket]
+    on_bucket = [right for right in rights if re.search(r"List(?!MultipartUploadParts)|Bucket|\*", right)]
+    on_objects = [right for right in rights if right not in on_bucket or right == "s3:*"]
     statements = [
         {"Effect": "Allow", "Action": actions, "Resource": [f"arn:aws:s3:::{bucket}{suffix}" for bucket in buckets]}
         for actions, suffix in ((on_bucket, ""), (on_objects, "/*"))

@@ -9,6 +9,7 @@ import contextlib
 import email.utils
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -335,9 +336,63 @@ def no_right_to_abandon_an_upload(bed):
 
 
 @fault("S3-29", "warning")
-def keys_of_the_administrator(bed):
-    new_bucket(bed)
-    yield {"access_key": bed.store.root_user, "secret_key": bed.store.root_password}
+def other_buckets_that_are_visible(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket, new_bucket(bed)]))
+
+
+@fault("S3-41", "warning")
+def all_rights_on_the_bucket(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], ["s3:*"]))
+
+
+@fault("S3-41", "warning")
+def right_to_set_the_policy(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], {*ENOUGH, "s3:PutBucketPolicy"}))
+
+
+@fault("S3-41", "warning")
+def right_to_delete_the_bucket(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], {*ENOUGH, "s3:DeleteBucket"}))
+
+
+@fault("S3-42")
+def proxy_that_takes_the_authorization(bed):
+    def drop(message: Message) -> None:
+        message.headers.pop("authorization", None)
+
+    with behind(bed, request=drop) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-26")
+def proxy_that_drops_a_signed_header(bed):
+    def drop(message: Message) -> None:
+        message.headers.pop("x-amz-content-sha256", None)
+
+    with behind(bed, request=drop) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-40")
+def proxy_that_cuts_bodies(bed):
+    def cut(message: Message) -> None:
+        if message.method == "POST" and message.body:
+            message.body = message.body[:-40]
+            message.headers["content-length"] = str(len(message.body))
+
+    with behind(bed, request=cut) as address:
+        yield {"endpoint": address, "public_endpoint": bed.store.endpoint}
+
+
+@fault("S3-43")
+def proxy_that_misses_a_length(bed):
+    with behind(bed, request=lambda message: html(411) if message.method == "PUT" else None) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-44")
+def prefix_that_is_too_long(bed):
+    yield {"buckets": [{"name": bed.bucket, "prefix": "p" * 1000}]}
 
 
 @fault("S3-31")
@@ -478,7 +533,7 @@ def versions_that_may_not_be_deleted(bed):
     yield {"buckets": [bucket], **bed.keys_of(user)}
 
 
-@fault("S3-33", "warning")
+@fault("S3-45", "warning")
 def objects_that_are_locked(bed):
     bucket = new_bucket(bed, ObjectLockEnabledForBucket=True)
     s3_client(bed.store).put_object_lock_configuration(
@@ -568,7 +623,7 @@ def test_check_mode_writes_nothing_and_says_so(bed: Bed) -> None:
     assert not result.failed
     assert result.row("S3-12")["observed"] == "check mode: nothing is written"
     assert result.row("S3-13")["status"] == "passed"
-    assert result.statuses("skipped") == ["S3-12", "S3-14", "S3-16", "S3-18", "S3-15", "S3-17", "S3-07"]
+    assert result.statuses("skipped") == ["S3-12", "S3-14", "S3-16", "S3-18", "S3-15", "S3-17", "S3-07", "S3-41"]
 
 
 @pytest.mark.parametrize(("right", "id"), [("s3:ListBucket", "S3-11"), ("s3:GetObject", "S3-13")])
@@ -608,23 +663,63 @@ def test_what_a_killed_check_left_is_reported_and_later_removed(bed: Bed, monkey
     for check in (True, False):
         report = bed.check(check=check, buckets=[bucket], **bed.keys_of(user))
         assert report.statuses("warning") == ["S3-19"]
+        folder = left[0].rpartition("/")[0]
+        assert re.search(rf"{folder}/ \(\d+ seconds old\)", report.row("S3-19")["observed"])
         assert contents(bed.store, bucket) == left
     later = time.time() + 400
     monkeypatch.setattr("ansible_collections.flyte.onprem.plugins.module_utils._s3.time.time", lambda: later)
     with behind(bed, answer=shifted(400)) as address:
         report = bed.check(endpoint=address, public_endpoint=bed.store.endpoint, buckets=[bucket], **bed.keys_of(user))
-    assert report.row("S3-19")["observed"] == "1 objects of an earlier check removed"
+    assert report.row("S3-19")["observed"] == "removed of an earlier check: 1 objects, 0 unfinished uploads"
+    assert contents(bed.store, bucket) == []
+
+
+def test_what_a_check_left_that_was_killed_in_an_upload_is_removed(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = new_bucket(bed)
+    with interrupted(bed, bucket, signal.SIGKILL, at="partNumber=1"):
+        pass
+    client = s3_client(bed.store)
+    running = [key for key in contents(bed.store, bucket) if key.endswith("/running")]
+    parts = running[0].replace("running", "parts")
+
+    def unfinished() -> list[str]:
+        found = client.list_multipart_uploads(Bucket=bucket, Prefix=parts).get("Uploads", [])
+        return [upload["Key"] for upload in found]
+
+    assert unfinished() == [parts]
+    later = time.time() + 400
+    monkeypatch.setattr("ansible_collections.flyte.onprem.plugins.module_utils._s3.time.time", lambda: later)
+    user = make_user(bed.store, [bucket], {*ENOUGH, "s3:ListBucketMultipartUploads"})
+    with behind(bed, answer=shifted(400)) as address:
+        report = bed.check(endpoint=address, public_endpoint=bed.store.endpoint, buckets=[bucket], **bed.keys_of(user))
+    assert "1 unfinished uploads" in report.row("S3-19")["observed"]
+    assert unfinished() == []
+    assert contents(bed.store, bucket) == []
+
+
+def test_versions_that_a_killed_check_left_are_removed_for_good(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = new_bucket(bed)
+    s3_client(bed.store).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    with interrupted(bed, bucket, signal.SIGKILL, at="/replaced"):
+        pass
+    assert contents(bed.store, bucket)
+    later = time.time() + 400
+    monkeypatch.setattr("ansible_collections.flyte.onprem.plugins.module_utils._s3.time.time", lambda: later)
+    user = make_user(bed.store, [bucket], {*ENOUGH, "s3:DeleteObjectVersion", "s3:ListBucketVersions"})
+    with behind(bed, answer=shifted(400)) as address:
+        report = bed.check(endpoint=address, public_endpoint=bed.store.endpoint, buckets=[bucket], **bed.keys_of(user))
+    assert "removed of an earlier check" in report.row("S3-19")["observed"]
     assert contents(bed.store, bucket) == []
 
 
 @contextlib.contextmanager
-def interrupted(bed: Bed, bucket: str, number: int) -> Iterator[None]:
-    """Run the check in a process of its own, and send it a signal once it has written its first object."""
+def interrupted(bed: Bed, bucket: str, number: int, *, at: str = "/object") -> Iterator[None]:
+    """Run the check in a process of its own, and send it a signal once it has sent a PUT with C(at) in its path."""
     process: list[subprocess.Popen[bytes]] = []
     sent: list[int] = []
 
     def interrupt(request: Message, answer: Message) -> None:
-        if request.method == "PUT" and not sent:
+        if request.method == "PUT" and at in request.path and not sent:
             sent.append(number)
             process[0].send_signal(number)
             time.sleep(0.2)

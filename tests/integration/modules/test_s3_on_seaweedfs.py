@@ -102,7 +102,7 @@ FAULTS = [
     ("missing bucket", "S3-04", "failed", {"buckets": ["flyte-absent"], "user": "no-such-bucket"}),
     ("no right to list", "S3-11", "failed", {"user": "no-list"}),
     ("no right to read", "S3-13", "failed", {"user": "no-read"}),
-    ("objects that are locked", "S3-33", "warning", {"buckets": [LOCKED], "user": LOCKED}),
+    ("objects that are locked", "S3-45", "warning", {"buckets": [LOCKED], "user": LOCKED}),
 ]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECRET = "canary-secret"
+STRANGER = "nobody-"
 
 
 @dataclass
@@ -32,7 +33,8 @@ class FakeStore:
 
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    errors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    errors: dict[str, tuple[int, str]] = field(default_factory=lambda: {"PutBucketPolicy": (403, "AccessDenied")})
+    answer_to_strangers: str = "InvalidAccessKeyId"
     address: str = ""
 
     def answer(self, message: Message) -> Message:
@@ -41,6 +43,8 @@ class FakeStore:
         if "authorization" not in message.headers and "X-Amz-Signature" not in query:
             return error(403, "AccessDenied")
         self.requests.append(operation)
+        if f"Credential={STRANGER}" in message.headers.get("authorization", ""):
+            return error(403, self.answer_to_strangers)
         if operation in self.errors:
             return error(*self.errors[operation])
         if operation == "PutObject":
@@ -65,6 +69,7 @@ class FakeStore:
 ANSWERS = {
     "ListBuckets": b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>",
     "ListObjectsV2": b"<ListBucketResult></ListBucketResult>",
+    "ListObjectVersions": b"<ListVersionsResult></ListVersionsResult>",
     "ListMultipartUploads": b"<ListMultipartUploadsResult></ListMultipartUploadsResult>",
     "CompleteMultipartUpload": b"<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>",
 }
@@ -76,6 +81,10 @@ def name_of(method: str, path: str, query: str) -> str:
     if path.count("/") == 1:
         if method == "HEAD":
             return "HeadBucket"
+        if method == "PUT":
+            return "PutBucketPolicy"
+        if "versions" in query:
+            return "ListObjectVersions"
         return "ListMultipartUploads" if "uploads" in query else "ListObjectsV2"
     if "uploadId=" in query:
         names = {"PUT": "UploadPart", "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}
@@ -86,7 +95,7 @@ def name_of(method: str, path: str, query: str) -> str:
 
 
 def reply(body: bytes = b"", status: int = 200) -> Message:
-    headers = {"etag": '"e"', "server": "Fake", "date": email.utils.formatdate(usegmt=True)}
+    headers = {"etag": '"e"', "x-amz-request-id": "R4", "server": "Fake", "date": email.utils.formatdate(usegmt=True)}
     return Message("", "", {**headers, "content-length": str(len(body))}, body, status)
 
 
@@ -149,6 +158,9 @@ def test_a_good_store_passes_and_is_left_empty(store: FakeStore) -> None:
         ("CreateMultipartUpload", (501, "NotImplemented"), "S3-32"),
         ("UploadPart", (500, "InternalError"), "S3-30"),
         ("CompleteMultipartUpload", (400, "NobodyKnows"), "S3-39"),
+        ("CompleteMultipartUpload", (400, "InvalidPart"), "S3-43"),
+        ("ListBuckets", (400, "KeyTooLongError"), "S3-44"),
+        ("PutObject", (409, "ExistingObjectIsFile"), "S3-44"),
     ],
 )
 def test_each_refusal_fails_one_check_with_the_words_of_the_store(
@@ -185,7 +197,7 @@ def test_what_depends_on_a_failure_is_skipped_and_names_it(store: FakeStore) -> 
 
 def test_check_mode_only_asks(store: FakeStore) -> None:
     result = run(store, check=True)
-    assert set(store.requests) == {"ListBuckets", "HeadBucket", "ListObjectsV2", "GetObject"}
+    assert set(store.requests) == {"ListBuckets", "HeadBucket", "ListObjectsV2", "GetObject", "ListObjectVersions"}
     assert not result.failed
     assert result.row("S3-12")["observed"] == "check mode: nothing is written"
 
@@ -196,6 +208,67 @@ def test_what_cannot_be_told_is_skipped_and_says_so(store: FakeStore) -> None:
     assert result.statuses("failed") == ["S3-11", "S3-12"]
     assert "cannot be told" in result.row("S3-04")["observed"]
     assert "cannot be told" in result.row("S3-13")["observed"]
+
+
+def test_a_signature_that_does_not_arrive_is_told_from_rights_that_are_missing(store: FakeStore) -> None:
+    for operation in ("ListBuckets", "HeadBucket", "ListObjectsV2", "PutObject", "GetObject", "DeleteObject"):
+        store.errors[operation] = (403, "AccessDenied")
+    store.answer_to_strangers = "AccessDenied"
+    assert run(store).statuses("failed") == ["S3-42"]
+    assert run(store, check=True).statuses("failed") == ["S3-42"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "status"),
+    [
+        # what the store says to a policy that is none, the verdict, the status of the row
+        ((403, "AccessDenied"), "denied", "passed"),
+        ((400, "MalformedPolicy"), "allowed", "warning"),
+        ((501, "NotImplemented"), "unknown", "passed"),
+        ((500, "InternalError"), "unknown", "passed"),
+    ],
+)
+def test_a_right_beyond_need_is_a_warning(store: FakeStore, answer: tuple[int, str], verdict: str, status: str) -> None:
+    store.errors["PutBucketPolicy"] = answer
+    result = run(store)
+    assert result.row("S3-41")["status"] == status
+    assert {told["right"]: told["verdict"] for told in result["rights"]}["s3:PutBucketPolicy"] == verdict
+    assert not result.failed
+
+
+def test_a_bucket_is_never_asked_to_be_deleted_of_a_store_that_might_do_it(store: FakeStore) -> None:
+    result = run(store)
+    told = next(told for told in result["rights"] if told["right"] == "s3:DeleteBucket")
+    assert told["verdict"] == "unknown"
+    assert "only deleting it would tell" in told["reason"]
+    assert "DeleteBucket" not in store.requests
+
+
+def test_each_right_has_its_own_verdict_and_what_cannot_be_told_has_a_reason(store: FakeStore) -> None:
+    store.errors["PutObject"] = (403, "AccessDenied")
+    rights = {told["right"]: told for told in run(store)["rights"]}
+    assert {right: told["verdict"] for right, told in rights.items()} == {
+        "s3:ListBucket": "allowed",
+        "s3:PutObject": "denied",
+        "s3:GetObject": "allowed",
+        "s3:DeleteObject": "allowed",
+        "s3:AbortMultipartUpload": "unknown",
+    }
+    assert "AccessDenied" in rights["s3:PutObject"]["reason"]
+    assert rights["s3:AbortMultipartUpload"]["reason"] == "skipped because S3-12 failed"
+
+
+def test_a_missing_bucket_leaves_every_right_untold(store: FakeStore) -> None:
+    store.errors["HeadBucket"] = (404, "NoSuchBucket")
+    rights = run(store)["rights"]
+    assert {told["verdict"] for told in rights} == {"unknown"}
+    assert {told["reason"] for told in rights} == {"skipped because S3-04 failed"}
+
+
+def test_an_unknown_refusal_is_shown_whole(store: FakeStore) -> None:
+    store.errors["PutObject"] = (418, "NobodyKnows")
+    seen = next(row for row in run(store)["checks"] if row["id"] == "S3-39")["observed"]
+    assert seen == "PutObject gave NobodyKnows (HTTP 418): as the store says (request R4)"
 
 
 @pytest.mark.parametrize(
