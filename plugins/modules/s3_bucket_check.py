@@ -15,11 +15,16 @@ description:
     and says for each need whether it is met, what was seen, why, and what to do.
   - It reaches the store, verifies its certificate, compares clocks, tries the keys, and then, for each bucket,
     lists, writes, reads, deletes, replaces, uploads in parts, and uploads by a signed URL through the public endpoint.
-  - Works with every store that speaks S3, since it uses nothing but the S3 API.
+  - Works with every store that speaks S3, since it uses nothing but the S3 API. It is tested with MinIO and SeaweedFS.
+  - Whether the keys may do more than Flyte needs is asked by requests that cannot succeed. A text is sent as the bucket's
+    policy that is none, which stores refuse as malformed. MinIO alone is asked whether the bucket may be deleted, by a
+    request that it refuses as malformed once it has looked at the right, with an object in the bucket besides.
   - A bucket, right or connection that is missing is a row of RV(checks), not an error of its own.
     The task fails when RV(passed) is V(false), unless O(report_only=true).
   - What it writes is below C(flyte-onprem-check/) under the bucket's prefix and is removed again, also after a failure.
-    What a killed run left, the next run removes once it is five minutes old, and reports until then.
+    What a killed run left, the next run removes once it is five minutes old, and reports until then, with folder and
+    age. Its unfinished uploads and old versions are found only with the rights to list them, which Flyte does not need.
+  - In a bucket with object lock the first object stays until its retention ends; nothing more is written to it then.
 requirements:
   - boto3 >= 1.26
 extends_documentation_fragment:
@@ -119,6 +124,12 @@ EXAMPLES = r"""
     report_only: true
   register: object_store
 
+- name: Refuse keys that may do more than they need
+  ansible.builtin.assert:
+    that: object_store.rights | selectattr('right', 'in', ['s3:PutBucketPolicy', 's3:DeleteBucket'])
+      | selectattr('verdict', 'equalto', 'allowed') | list is empty
+    fail_msg: Flyte's keys may change or delete its buckets.
+
 - name: Show the checks that failed
   ansible.builtin.debug:
     msg: "{{ object_store.checks | selectattr('status', 'equalto', 'failed') }}"
@@ -191,6 +202,47 @@ clock_skew:
   type: float
   returned: when the store's answer holds a date
   sample: -0.4
+rights:
+  description:
+    - The verdict on each right, for each bucket; those that Flyte needs, and two that it should not have
+      (C(s3:PutBucketPolicy), C(s3:DeleteBucket)), where they were asked for.
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - bucket: flyte-data
+      right: s3:ListBucket
+      verdict: allowed
+      reason: allowed, in 4 ms
+    - bucket: flyte-data
+      right: s3:PutObject
+      verdict: denied
+      reason: "PutObject gave AccessDenied (HTTP 403): Access Denied."
+    - bucket: flyte-data
+      right: s3:AbortMultipartUpload
+      verdict: unknown
+      reason: skipped because S3-12 failed
+  contains:
+    bucket:
+      description: Name of the bucket.
+      type: str
+      returned: always
+      sample: flyte-data
+    right:
+      description: The right, in the words of a policy.
+      type: str
+      returned: always
+      sample: s3:PutObject
+    verdict:
+      description: V(allowed), V(denied), or V(unknown).
+      type: str
+      returned: always
+      sample: denied
+    reason:
+      description: What was seen; for V(unknown), why it cannot be told.
+      type: str
+      returned: always
+      sample: "PutObject gave AccessDenied (HTTP 403): Access Denied."
 leftovers:
   description: What this run wrote and could not remove, with the reason in RV(checks).
   type: list

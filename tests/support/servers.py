@@ -18,7 +18,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from support.bundle import artifact, program
 
@@ -48,6 +48,7 @@ class S3Server:
     scheme: str
     ca_file: Path | None
     address: str = LOOPBACK
+    health: ClassVar[str] = "/"  # where it answers 200 once it is ready
 
     @property
     def endpoint(self) -> str:
@@ -57,9 +58,13 @@ class S3Server:
 class Minio(S3Server):
     """A running MinIO."""
 
+    health = "/minio/health/ready"
+
 
 class SeaweedFS(S3Server):
     """A running SeaweedFS."""
+
+    health = "/healthz"
 
 
 @contextlib.contextmanager
@@ -70,9 +75,9 @@ def minio(
     tls: Leaf | None = None,
     ca_file: Path | None = None,
     address: str = LOOPBACK,
-) -> Iterator[S3Server]:
+) -> Iterator[Minio]:
     """Run a MinIO with its data in C(directory) until the block ends."""
-    server = S3Server(
+    server = Minio(
         port=free_port(),
         root_user="rootuser",
         root_password="root-" + os.urandom(8).hex(),
@@ -104,7 +109,7 @@ def minio(
             stdout=log,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
-    with _running(process, server, directory / "log", health="/minio/health/ready"):
+    with _running(process, server, directory / "log"):
         yield server
 
 
@@ -170,7 +175,7 @@ def seaweedfs(
             stdout=log,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
-    with _running(process, server, directory / "log", health="/healthz"):
+    with _running(process, server, directory / "log"):
         yield server
 
 
@@ -180,10 +185,10 @@ def secret_of(user: str) -> str:
 
 
 @contextlib.contextmanager
-def _running(process: subprocess.Popen[bytes], server: S3Server, log: Path, *, health: str) -> Iterator[None]:
+def _running(process: subprocess.Popen[bytes], server: S3Server, log: Path, *, health: str = "") -> Iterator[None]:
     """Wait until the server says that it is ready; end it with the block, its data being of no use after it."""
     try:
-        _wait_until_ready(process, server, log, health=health)
+        _wait_until_ready(process, server, log, health=health or server.health)
         yield
     finally:
         process.kill()
@@ -209,6 +214,37 @@ def _connect(server: S3Server, *, timeout: float) -> http.client.HTTPConnection:
     trust.check_hostname = False
     trust.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(server.address, server.port, timeout=timeout, context=trust)
+
+
+@contextlib.contextmanager
+def traefik(directory: Path, upstream: S3Server, **load_balancer: object) -> Iterator[str]:
+    """Run a Traefik that forwards everything to C(upstream), with these settings of its service; yields its address."""
+    port = free_port()
+    directory.mkdir(parents=True, exist_ok=True)
+    trust = {"rootCAs": [str(upstream.ca_file)]} if upstream.ca_file else {}
+    service = {"servers": [{"url": upstream.endpoint}], "serversTransport": "store", **load_balancer}
+    configuration = {
+        "http": {
+            "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "store"}},
+            "services": {"store": {"loadBalancer": service}},
+            "serversTransports": {"store": trust},
+        }
+    }
+    (directory / "routes.json").write_text(json.dumps(configuration))
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                program("traefik/traefik"), f"--entrypoints.web.address={LOOPBACK}:{port}",
+                f"--providers.file.filename={directory / 'routes.json'}", "--providers.file.watch=false",
+                "--global.checknewversion=false", "--global.sendanonymoususage=false",
+            ],
+            cwd=directory,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    door = S3Server(port=port, root_user="", root_password="", region="", scheme="http", ca_file=None)
+    with _running(process, door, directory / "log", health=upstream.health):
+        yield door.endpoint
 
 
 @dataclass

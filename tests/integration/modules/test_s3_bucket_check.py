@@ -13,15 +13,17 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import ENOUGH, User, admin_client, contents, make_user, s3_client
 from support.modules import Result, run_module
 from support.pki import Authority
-from support.servers import Hooks, Message, Minio, black_hole, free_port, greeting_port, proxy, silent_port
+from support.servers import Hooks, Message, Minio, black_hole, free_port, greeting_port, proxy, silent_port, traefik
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
@@ -57,7 +59,8 @@ class Bed:
         }
 
     def check(self, *, check: bool = False, **changes: Any) -> Result:
-        return run_module(s3_bucket_check.main, self.arguments(**changes), check=check)
+        given = {name: value for name, value in self.arguments(**changes).items() if value is not None}
+        return run_module(s3_bucket_check.main, given, check=check)
 
     def keys_of(self, user: User) -> dict[str, str]:
         return {"access_key": user.access_key, "secret_key": user.secret_key}
@@ -495,6 +498,15 @@ def public_proxy_that_rewrites_the_host(bed):
         yield {"public_endpoint": address}
 
 
+@fault("S3-07")
+def public_traefik_that_does_not_pass_the_host(bed):
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        traefik(Path(directory), bed.store, passHostHeader=False) as address,
+    ):
+        yield {"public_endpoint": address}
+
+
 @fault("S3-34")
 def public_proxy_that_limits_bodies(bed):
     with behind(bed, request=lambda message: html(413) if len(message.body) > 1024 * 1024 else None) as address:
@@ -590,6 +602,38 @@ def test_names_are_pinned_and_stay_in_tls(bed: Bed) -> None:
     address = f"https://s3.example.com:{bed.store.port}"
     result = bed.check(endpoint=address, public_endpoint=address, resolve={"s3.example.com": "127.0.0.1"})
     assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
+def test_a_traefik_that_passes_the_host_is_no_fault(bed: Bed, tmp_path: Path) -> None:
+    with traefik(tmp_path, bed.store) as address:
+        result = bed.check(public_endpoint=address)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
+def test_a_slow_store_passes_and_its_latency_is_told(bed: Bed) -> None:
+    def wait(_message: Message) -> None:
+        time.sleep(0.2)
+
+    with behind(bed, request=wait) as address:
+        result = bed.check(endpoint=address)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert result["latency_ms"] >= 200
+
+
+def test_keys_may_come_from_where_boto3_looks_for_them(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "credentials").write_text(
+        f"[site]\naws_access_key_id = {bed.user.access_key}\naws_secret_access_key = {bed.user.secret_key}\n"
+    )
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "site")
+    result = bed.check(access_key=None, secret_key=None)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert "found by boto3" in result.row("S3-25")["observed"]
+    assert bed.user.secret_key not in result.output
 
 
 def test_every_bucket_and_prefix_is_asked(bed: Bed) -> None:

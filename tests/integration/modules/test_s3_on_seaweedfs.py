@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.admin import contents, s3_client
 from support.modules import Result, run_module
-from support.servers import SeaweedFS, seaweedfs, secret_of
+from support.servers import SeaweedFS, seaweedfs, secret_of, traefik
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.pki import Authority
 
@@ -28,6 +29,7 @@ DATA, VERSIONS, LOCKED = BUCKETS
 # Who may do what, in SeaweedFS's own words; Write has deletion and uploads in parts in it.
 USERS = {
     **{bucket: [f"{action}:{bucket}" for action in ("Read", "Write", "List")] for bucket in BUCKETS},
+    "owner": [f"Admin:{DATA}"],
     "no-list": [f"Read:{DATA}", f"Write:{DATA}"],
     "no-write": [f"Read:{DATA}", f"List:{DATA}"],
     "no-such-bucket": ["Read:flyte-absent", "Write:flyte-absent", "List:flyte-absent"],
@@ -88,6 +90,14 @@ def test_the_bucket_may_be_part_of_the_host_name(store: SeaweedFS) -> None:
     assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
 
 
+# SeaweedFS takes the name that was signed from X-Forwarded-Host where Host is another; MinIO does not.
+@pytest.mark.parametrize("passes_host", [True, False])
+def test_a_traefik_before_it_is_no_fault(store: SeaweedFS, tmp_path: Path, passes_host: bool) -> None:
+    with traefik(tmp_path, store, passHostHeader=passes_host) as address:
+        result = check(store, public_endpoint=address)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
 def test_check_mode_writes_nothing_and_raises_no_alarm(store: SeaweedFS) -> None:
     result = check(store, check_mode=True)
     assert not result.failed, result["msg"]
@@ -100,6 +110,8 @@ FAULTS = [
     ("unknown access key", "S3-25", "failed", {"access_key": "nobody"}),
     ("wrong secret key", "S3-26", "failed", {"secret_key": "not-the-secret-key"}),
     ("missing bucket", "S3-04", "failed", {"buckets": ["flyte-absent"], "user": "no-such-bucket"}),
+    ("all rights on the bucket", "S3-41", "warning", {"user": "owner"}),
+    ("prefix that is too long", "S3-44", "failed", {"buckets": [{"name": DATA, "prefix": "p" * 1000}]}),
     ("no right to list", "S3-11", "failed", {"user": "no-list"}),
     ("no right to read", "S3-13", "failed", {"user": "no-read"}),
     ("objects that are locked", "S3-45", "warning", {"buckets": [LOCKED], "user": LOCKED}),
