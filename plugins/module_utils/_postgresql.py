@@ -162,11 +162,11 @@ def dsn_password_problem(password: str) -> str:
     return ""
 
 
-def probe_database(report: Report, target: login.Target, needs: Needs, *, today: datetime.date) -> None:
+def probe_database(report: Report, target: login.Target, needs: Needs, *, retries: int, today: datetime.date) -> None:
     """Add all rows. Reads only; the one message sent over LISTEN and NOTIFY is kept nowhere."""
     given = report.check("DB-02", lambda: _given(target.password))
     report.check("DB-01", lambda: _password(target.password), after=[given])
-    ready, found = login_rows(report, target, after=given)
+    ready, found = login_rows(report, target, retries=retries, after=given)
     with contextlib.ExitStack() as stack:
 
         def session() -> str:
@@ -201,14 +201,14 @@ def probe_database(report: Report, target: login.Target, needs: Needs, *, today:
         report.check("DB-06", notification, after=[opened, primary])
 
 
-def login_rows(report: Report, target: login.Target, *, after: Check) -> tuple[Check, login.Login | None]:
+def login_rows(report: Report, target: login.Target, *, retries: int, after: Check) -> tuple[Check, login.Login | None]:
     """Add a row for each step of a login; the last one is what all else depends on."""
     if after.status != PASSED:
         for id in login.STEPS:
             report.blocked(id, after=[after])
         return after, None
     try:
-        found = login.log_in(target)
+        found = login.log_in(target, retries=retries)
     except login.LoginFailed as failed:
         for id, seen in failed.proved.items():
             report.add(id, PASSED, observed=seen)

@@ -88,6 +88,13 @@ options:
     type: int
     choices: [1, 2]
     default: 1
+  retries:
+    description:
+      - How often a login is tried again that was refused by a closed port, for want of a free connection, or by a
+        server that starts. All attempts share O(timeout).
+      - A name that does not resolve, a lost packet or a wrong password is not tried again.
+    type: int
+    default: 2
   max_clock_skew:
     description:
       - Seconds by which the clocks of the server and of the machine that runs the module may differ before it is a
@@ -233,6 +240,7 @@ ARGUMENT_SPEC = {
     "maximum_version": {"type": "int"},
     "pool_size": {"type": "int", "default": 50},
     "generation": {"type": "int", "choices": [1, 2], "default": 1},
+    "retries": {"type": "int", "default": 2},
     "max_clock_skew": {"type": "float", "default": 60},
     "timeout": {"type": "float", "default": 10},
     "report_only": {"type": "bool", "default": False},
@@ -290,7 +298,8 @@ def main() -> None:
             )
         },
     )
-    probe_database(report, target, needs, today=datetime.datetime.now(datetime.timezone.utc).date())
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    probe_database(report, target, needs, retries=given["retries"], today=today)
     finish(module, report, report_only=given["report_only"])
 
 

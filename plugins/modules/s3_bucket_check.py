@@ -16,9 +16,9 @@ description:
   - It reaches the store, verifies its certificate, compares clocks, tries the keys, and then, for each bucket,
     lists, writes, reads, deletes, replaces, uploads in parts, and uploads by a signed URL through the public endpoint.
   - Works with every store that speaks S3, since it uses nothing but the S3 API. It is tested with MinIO and SeaweedFS.
-  - Whether the keys may do more than Flyte needs is asked by requests that cannot succeed. A text is sent as the bucket's
-    policy that is none, which stores refuse as malformed. MinIO alone is asked whether the bucket may be deleted, by a
-    request that it refuses as malformed once it has looked at the right, with an object in the bucket besides.
+  - Whether the keys may do more than Flyte needs is asked by requests that cannot succeed. A text that is no policy is
+    sent as the bucket's policy, and stores refuse it as malformed. MinIO alone is asked whether the bucket may be
+    deleted, by a request that it refuses as malformed once it has looked at the right, with an object in the bucket.
   - A bucket, right or connection that is missing is a row of RV(checks), not an error of its own.
     The task fails when RV(passed) is V(false), unless O(report_only=true).
   - What it writes is below C(flyte-onprem-check/) under the bucket's prefix and is removed again, also after a failure.

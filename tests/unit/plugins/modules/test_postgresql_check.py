@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import pytest
 from support.modules import run_module
+from support.servers import black_hole
 
 from ansible_collections.flyte.onprem.plugins.modules.postgresql_check import main
 
@@ -32,3 +34,19 @@ def test_no_secret_is_in_a_failed_report() -> None:
     result = run_module(main, {**ARGUMENTS, "host": "nowhere.invalid"})
     assert result.statuses("failed") == ["DB-10"]
     assert "secret-of-flyte" not in result.output
+
+
+def test_a_dead_address_is_tried_once_and_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    class Socket(socket.socket):
+        def connect(self, address: object) -> None:
+            tried.append(address)
+            super().connect(address)
+
+    with black_hole() as port:
+        monkeypatch.setattr(socket, "socket", Socket)
+        monkeypatch.setattr("psycopg2.connect", lambda **_settings: tried.append("libpq"))
+        result = run_module(main, {**ARGUMENTS, "port": port, "timeout": 0.3, "retries": 5})
+    assert tried == [("127.0.0.1", port)]
+    assert result.statuses("failed") == ["DB-11"]

@@ -9,6 +9,7 @@ What a real store does with real rights is in tests/integration/modules.
 from __future__ import annotations
 
 import email.utils
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.modules import Result, run_module
-from support.servers import Hooks, Message, proxy
+from support.servers import Hooks, Message, black_hole, proxy
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
@@ -269,6 +270,26 @@ def test_an_unknown_refusal_is_shown_whole(store: FakeStore) -> None:
     store.errors["PutObject"] = (418, "NobodyKnows")
     seen = next(row for row in run(store)["checks"] if row["id"] == "S3-39")["observed"]
     assert seen == "PutObject gave NobodyKnows (HTTP 418): as the store says (request R4)"
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_a_dead_address_is_tried_once_and_nothing_after_it(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch, public: bool
+) -> None:
+    tried: list[object] = []
+
+    class Socket(socket.socket):
+        def connect(self, address: object) -> None:
+            tried.append(address)
+            super().connect(address)
+
+    with black_hole() as port:
+        monkeypatch.setattr(socket, "socket", Socket)
+        dead = f"https://127.0.0.1:{port}"
+        given = {"public_endpoint" if public else "endpoint": dead}
+        result = run(store, timeout=0.3, retries=5, buckets=["data", "more"], **given)
+    assert tried.count(("127.0.0.1", port)) == 1
+    assert result.statuses("failed") == ["S3-22"]
 
 
 @pytest.mark.parametrize(
