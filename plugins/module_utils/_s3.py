@@ -163,7 +163,7 @@ class Examination:
 
     @functools.cached_property
     def public_client(self) -> t.Any:
-        return make_client(self.store, self.public)
+        return self.client if self.public == self.address else make_client(self.store, self.public)
 
     def check(self, id: str, probe: Probe, *, after: t.Iterable[Check] = (), **context: str) -> Check:
         """As C(Report.check), skipped as well once something has failed that stops everything."""
