@@ -64,6 +64,19 @@ TLS = (
         cause="The address says one scheme, and the service at this port speaks the other.",
         fix="Write the address with the other scheme, or give the port at which the service speaks this one.",
     ),
+    Entry(
+        id="TLS-15",
+        title="The certificate of {endpoint} keeps to the standard",
+        expected="a certificate that strict clients take (RFC 5280)",
+        cause=(
+            "The certificate, or that of a CA on its way, lacks something that the standard demands. Go and older "
+            "Pythons take it; Python 3.13 and newer, this check's own perhaps and that of tasks, refuse it."
+        ),
+        fix=(
+            "Issue the certificate anew with what is named above (an Authority Key Identifier in each but the root's; "
+            "Basic Constraints that are critical and Key Usage in each CA's)."
+        ),
+    ),
 )
 
 # Context of the S3 entries: {endpoint}, {host}, {public_endpoint}, {region}, and {bucket} where a bucket is asked.

@@ -132,7 +132,7 @@ class Report:
         for row in after:
             if row.status in (PASSED, WARNING):
                 continue
-            root = self._roots.get(row, row)
+            root = self.root(row)
             because = (
                 f"skipped because {root.id} failed"
                 if root.status == FAILED
@@ -142,6 +142,10 @@ class Report:
             self._roots[skipped] = root
             return skipped
         return None
+
+    def root(self, row: Check) -> Check:
+        """The row that a skipped one goes back to; any other is its own."""
+        return self._roots.get(row, row)
 
     def conclude(self, id: str, outcome: Outcome, **context: str) -> Check:
         """Add the row that a probe's outcome asks for."""

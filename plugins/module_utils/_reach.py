@@ -29,6 +29,7 @@ EXPIRY_WARNING_DAYS = 14
 # X509_V_ERR_* of OpenSSL's x509_vfy.h.
 EXPIRED = (9, 10)  # not yet valid, expired
 WRONG_NAME = (62, 64)  # host name, IP address
+NOT_STANDARD = range(80, 95)  # what VERIFY_X509_STRICT adds, which Python sets from 3.13 on
 
 # Python 3.9 tells a socket's own timeout from the TimeoutError of the kernel.
 TIMED_OUT = (TimeoutError, socket.timeout)
@@ -174,7 +175,7 @@ def certificate_rows(
         for exc in refused:
             mine = exc.verify_code in codes if codes else exc.verify_code not in (*EXPIRED, *WRONG_NAME)
             if mine:
-                raise Failed(exc.verify_message)
+                raise Failed(exc.verify_message, id="TLS-15" if exc.verify_code in NOT_STANDARD else "")
         return good
 
     def validity() -> str:

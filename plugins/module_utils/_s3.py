@@ -656,7 +656,8 @@ class BucketExamination:
             elif row.id == id and row.status in (FAILED, WARNING):
                 self.tell_right(right, DENIED, row.observed)
             else:
-                self.tell_right(right, UNKNOWN, row.observed)
+                root = self.all.report.root(row)
+                self.tell_right(right, UNKNOWN, f"{root.id}: {root.observed}")
 
     def tell_right(self, right: str, verdict: str, reason: str) -> None:
         told = {"bucket": self.bucket.name, "right": right, "verdict": verdict, "reason": reason}

@@ -221,7 +221,7 @@ rights:
     - bucket: flyte-data
       right: s3:AbortMultipartUpload
       verdict: unknown
-      reason: skipped because S3-12 failed
+      reason: "S3-12: PutObject gave AccessDenied (HTTP 403): Access Denied."
   contains:
     bucket:
       description: Name of the bucket.
@@ -239,7 +239,7 @@ rights:
       returned: always
       sample: denied
     reason:
-      description: What was seen; for V(unknown), why it cannot be told.
+      description: What was seen; for V(unknown), why it cannot be told, with the check that failed instead.
       type: str
       returned: always
       sample: "PutObject gave AccessDenied (HTTP 403): Access Denied."

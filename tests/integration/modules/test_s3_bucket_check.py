@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -176,6 +177,21 @@ def https_at_a_port_of_something_else(bed):
 @fault("TLS-11")
 def certificate_of_another_ca(bed):
     yield {"ca_file": str(Authority(bed.authority.directory.parent / "other").certificate)}
+
+
+@fault("TLS-11")
+def certificate_without_its_intermediate(bed):
+    middle = Authority(bed.authority.directory.parent / "middle", parent=bed.authority)
+    with behind(bed, tls=middle.issue("127.0.0.1")) as address:
+        yield {"endpoint": address}
+
+
+if ssl.create_default_context().verify_flags & ssl.VERIFY_X509_STRICT:  # from Python 3.13 on
+
+    @fault("TLS-15")
+    def certificate_that_does_not_name_its_issuer(bed):
+        with behind(bed, tls=bed.authority.issue("127.0.0.1", issuer_named=False)) as address:
+            yield {"endpoint": address}
 
 
 @fault("TLS-12")
@@ -607,6 +623,15 @@ def test_names_are_pinned_and_stay_in_tls(bed: Bed) -> None:
 def test_a_traefik_that_passes_the_host_is_no_fault(bed: Bed, tmp_path: Path) -> None:
     with traefik(tmp_path, bed.store) as address:
         result = bed.check(public_endpoint=address)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
+def test_a_certificate_with_its_intermediate_is_no_fault(bed: Bed) -> None:
+    middle = Authority(bed.authority.directory.parent / "middle", parent=bed.authority)
+    leaf = middle.issue("127.0.0.1")
+    leaf.certificate.write_bytes(leaf.certificate.read_bytes() + middle.certificate.read_bytes())
+    with behind(bed, tls=leaf) as address:
+        result = bed.check(endpoint=address)
     assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.modules import Result, run_module
-from support.servers import Hooks, Message, black_hole, proxy
+from support.servers import Hooks, Message, black_hole, free_port, proxy
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
@@ -256,14 +256,46 @@ def test_each_right_has_its_own_verdict_and_what_cannot_be_told_has_a_reason(sto
         "s3:AbortMultipartUpload": "unknown",
     }
     assert "AccessDenied" in rights["s3:PutObject"]["reason"]
-    assert rights["s3:AbortMultipartUpload"]["reason"] == "skipped because S3-12 failed"
+    assert rights["s3:AbortMultipartUpload"]["reason"].startswith("S3-12: PutObject gave AccessDenied")
 
 
-def test_a_missing_bucket_leaves_every_right_untold(store: FakeStore) -> None:
-    store.errors["HeadBucket"] = (404, "NoSuchBucket")
+@pytest.mark.parametrize(
+    ("operation", "answer", "reason"),
+    [
+        # what is refused, status and code, why no right can be told
+        ("HeadBucket", (404, "NoSuchBucket"), "S3-04: there is no bucket data"),
+        ("HeadBucket", (301, "PermanentRedirect"), "S3-28: HeadBucket gave 301"),
+        ("ListBuckets", (400, "AuthorizationHeaderMalformed"), "S3-28: ListBuckets gave AuthorizationHeaderMalformed"),
+        ("ListBuckets", (403, "RequestTimeTooSkewed"), "S3-08: ListBuckets gave RequestTimeTooSkewed"),
+        ("ListBuckets", (403, "InvalidAccessKeyId"), "S3-25: ListBuckets gave InvalidAccessKeyId"),
+    ],
+)
+def test_where_no_right_can_be_told_each_says_why(
+    store: FakeStore, operation: str, answer: tuple[int, str], reason: str
+) -> None:
+    store.errors[operation] = answer
     rights = run(store)["rights"]
+    assert len(rights) == 5
     assert {told["verdict"] for told in rights} == {"unknown"}
-    assert {told["reason"] for told in rights} == {"skipped because S3-04 failed"}
+    assert all(told["reason"].startswith(reason) for told in rights), rights
+
+
+def test_a_store_that_is_not_reached_leaves_every_right_untold(store: FakeStore) -> None:
+    for endpoint, reason in (
+        ("https://nowhere.invalid", "S3-20: "),
+        (f"http://127.0.0.1:{free_port()}", "S3-21: "),
+        (store.address.replace("http:", "https:"), "TLS-14: "),
+    ):
+        rights = run(store, endpoint=endpoint)["rights"]
+        assert len(rights) == 5
+        assert all(told["verdict"] == "unknown" and told["reason"].startswith(reason) for told in rights), rights
+
+
+def test_what_a_store_does_not_support_is_no_right_that_is_denied(store: FakeStore) -> None:
+    store.errors["CreateMultipartUpload"] = (501, "NotImplemented")
+    rights = {told["right"]: told for told in run(store)["rights"]}
+    assert rights["s3:AbortMultipartUpload"]["verdict"] == "unknown"
+    assert rights["s3:AbortMultipartUpload"]["reason"].startswith("S3-32: CreateMultipartUpload gave NotImplemented")
 
 
 def test_an_unknown_refusal_is_shown_whole(store: FakeStore) -> None:
