@@ -649,7 +649,8 @@ DATABASE = (
 
 # Context of the Kubernetes entries: {endpoint} and {host} of the API server, {kubeconfig}, {context}, {timeout},
 # {minimum_version}, {maximum_version}, {expected_nodes}, {minimum_cpu}, {minimum_memory}, {storage_class},
-# {ingress_class}, {ingress_controller}, {namespace}.
+# {ingress_class}, {ingress_controller}, {namespace}, {task_cpu}, {task_memory}, {image}, {pod_timeout}. Of a service
+# that pods must reach: {endpoint} and {host}.
 CLUSTER = (
     Entry(
         id="K8S-01",
@@ -741,8 +742,8 @@ CLUSTER = (
         id="K8S-21",
         title="Kubernetes is not too new",
         expected="Kubernetes {maximum_version} or older",
-        cause="The cluster is newer than the newest version asked for.",
-        fix="Use a cluster of an older version, or raise maximum_version after a test.",
+        cause="The cluster is newer than the newest version asked for, or than any on which Flyte was tried.",
+        fix="Use a cluster of an older version, or try Flyte on this one and set maximum_version to it.",
     ),
     Entry(
         id="K8S-22",
@@ -815,9 +816,134 @@ CLUSTER = (
     Entry(
         id="K8S-29",
         title="The user of the kubeconfig may install Flyte",
-        expected="the rights to make all objects of the chart",
-        cause="The user lacks rights; Helm would stop in the middle of the installation.",
+        expected="the rights to make all objects of the chart, and those that it gives to Flyte",
+        cause=(
+            "The user lacks rights; Helm would stop in the middle of the installation. Nobody may grant a right that "
+            "he has not himself, so the user needs those of Flyte's ClusterRole, too."
+        ),
         fix="Have an administrator grant the rights named above, or install with a kubeconfig of an administrator.",
+    ),
+    Entry(
+        id="K8S-30",
+        title="Namespace {namespace} admits pods like Flyte's",
+        expected="pod security level privileged or baseline",
+        cause=(
+            "The namespace's pod security level, or the cluster's default, is restricted. The pods of Flyte's chart "
+            "and of tasks do not say all that this level asks for, and would never start."
+        ),
+        fix=(
+            "kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=baseline --overwrite, or set the "
+            "security contexts in the chart's values and in the pod template of tasks."
+        ),
+        reference="https://kubernetes.io/docs/concepts/security/pod-security-standards/",
+    ),
+    Entry(
+        id="K8S-31",
+        title="One node has room for the largest task",
+        expected="a node that gives {task_cpu} cores and {task_memory} to pods",
+        cause="A pod runs on one node. Where none is large enough, the task waits forever, however many there are.",
+        fix="Add a larger node, uncordon one that is out of use, or lower what tasks may ask (task_resources).",
+        reference="https://github.com/flyteorg/flyte/issues/2933",
+    ),
+    Entry(
+        id="K8S-32",
+        title="The quota of namespace {namespace} leaves room for Flyte's pods",
+        expected="a ResourceQuota and LimitRange that a pod of 100m CPU and 256Mi of memory fits into",
+        cause="A ResourceQuota is used up or too small, or a LimitRange refuses the pod's size.",
+        fix="kubectl -n {namespace} describe resourcequota,limitrange; then raise what is named above.",
+        reference="https://github.com/flyteorg/flyte/issues/6226",
+    ),
+    Entry(
+        id="K8S-33",
+        title="No policy of the cluster refuses Flyte's pods in namespace {namespace}",
+        expected="a pod that is admitted",
+        cause="An admission webhook or policy of the cluster (Kyverno, Gatekeeper and the like) refuses the pod.",
+        fix="Have the owner of the policy named above exempt namespace {namespace}, or meet what it asks for.",
+    ),
+    Entry(
+        id="K8S-34",
+        title="The controller of ingress class {ingress_class} runs",
+        expected="a pod of the controller that is Running and ready",
+        cause=(
+            "The class is there, and no controller that serves it: its pods do not run, have other labels than its "
+            "chart's, or lie outside this cluster."
+        ),
+        fix=(
+            "kubectl get pods -A -l app.kubernetes.io/name shows them; kubectl describe pod says why one does not "
+            "start. For a site's own, run the playbook flyte.onprem.ingress."
+        ),
+    ),
+    Entry(
+        id="K8S-40",
+        title="A pod runs in namespace {namespace}",
+        expected="a pod of image {image} that has done its work within {pod_timeout} seconds",
+        cause=(
+            "The image cannot be pulled or has no python3, no node has room, or the container runtime does not start "
+            "it; the reason stands above."
+        ),
+        fix=(
+            "For an image that cannot be pulled, import it or make its registry reachable, or name another with "
+            "python3 as pod_image. Otherwise look at the nodes: kubectl describe nodes."
+        ),
+    ),
+    Entry(
+        id="K8S-41",
+        title="Pods resolve {host}",
+        expected="an address for {host} from the cluster's DNS",
+        cause=(
+            "The cluster's DNS does not know the name, though this machine may: pods do not see the /etc/hosts of "
+            "hosts. Or CoreDNS does not run."
+        ),
+        fix=(
+            "Add a record for {host} to the DNS that CoreDNS forwards to, or a hosts block to the ConfigMap "
+            "coredns-custom in kube-system; role k3s does that for k3s_cluster_dns_hosts."
+        ),
+    ),
+    Entry(
+        id="K8S-42",
+        title="Pods can connect to {endpoint}",
+        expected="an open TCP port",
+        cause=(
+            "The host answers pods and refuses: the service does not run, listens on another port or on loopback only, "
+            "or a firewall rejects the pods' network."
+        ),
+        fix="Start the service, let it listen on the host's address, and open its port to the network of the pods.",
+    ),
+    Entry(
+        id="K8S-43",
+        title="There is a way from pods to {endpoint}",
+        expected="a connection within {timeout} seconds",
+        cause=(
+            "Packets from pods are lost: a NetworkPolicy or firewall drops them, or there is no route back to the "
+            "network of the pods."
+        ),
+        fix=(
+            "Look at kubectl get networkpolicies -A, at the firewall of the service's host for the pods' network, and "
+            "at the addresses that the name has in the cluster."
+        ),
+    ),
+    Entry(
+        id="K8S-44",
+        title="The registry {endpoint} can be reached",
+        expected="a connection within {timeout} seconds",
+        cause=(
+            "Images are pulled from this registry, and a pod cannot reach it: there is no internet, no DNS for it, or "
+            "a proxy is needed that only the container runtime knows."
+        ),
+        fix=(
+            "Let the nodes reach the registry, name a mirror of it in k3s_registries, or install from a bundle "
+            "(site_bundle), which brings all images."
+        ),
+    ),
+    Entry(
+        id="K8S-45",
+        title="The pod of this check is gone from namespace {namespace}",
+        expected="no pod of a check",
+        cause="The API server did not delete the pod when it was asked to.",
+        fix=(
+            "kubectl -n {namespace} delete pod -l app.kubernetes.io/component=kubernetes-check; Kubernetes itself "
+            "stops it at its deadline."
+        ),
     ),
 )
 

@@ -88,9 +88,13 @@ def reach(
     ca_file: str | None,
     timeout: float,
     retries: int = 0,
+    server_name: str = "",
     after: t.Iterable[Check] = (),
 ) -> Check:
-    """Add rows for name, port and, with https, certificate; the last one is what all else depends on."""
+    """Add rows for name, port and, with https, certificate; the last one is what all else depends on.
+
+    C(server_name) is what the certificate must be for, where that is not the host's own name.
+    """
     context = {"endpoint": address.endpoint, "host": address.host}
     deadline = time.monotonic() + timeout
     found: list[tuple[t.Any, ...]] = []
@@ -123,11 +127,11 @@ def reach(
             row = certificate_rows(
                 report,
                 held,
-                host=address.host,
+                host=server_name or address.host,
                 ca_file=ca_file,
                 deadline=deadline,
                 after=row,
-                context=context,
+                context={**context, "host": server_name or address.host},
             )
     finally:
         for connection in held:
