@@ -15,6 +15,12 @@ from __future__ import annotations
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Entry
 
+# What to try first where things may only be late.
+_JUST_STARTED = (
+    "Within minutes after a start of the host, parts are still starting: kubectl get pods -A shows their age; wait "
+    "until they are ready and ask again. Otherwise: "
+)
+
 # Context of the TLS entries: {endpoint} (scheme://host:port) and {host}.
 TLS = (
     Entry(
@@ -809,7 +815,7 @@ CLUSTER = (
         expected="every pod Running and ready, or done",
         cause="A component of the cluster has not started; the reason stands beside its name.",
         fix=(
-            "Wait a minute after a start; then kubectl -n {namespace} describe pod, and kubectl -n {namespace} logs, "
+            _JUST_STARTED + "kubectl -n {namespace} describe pod, and kubectl -n {namespace} logs, "
             "for the pod named above. For images that cannot be pulled, import them or make the registry reachable."
         ),
     ),
@@ -948,7 +954,7 @@ CLUSTER = (
 )
 
 # Context of the entries for Flyte: {endpoint} and {host} of its address, {timeout}, {http_port}, {project},
-# {namespace}, {release}, {crd}, {task_secret}.
+# {namespace}, {release}, {crd}, {task_secret}, {images}.
 FLYTE = (
     Entry(
         id="FLYTE-10",
@@ -974,7 +980,8 @@ FLYTE = (
         expected="an open TCP port",
         cause="The host answers, but no ingress controller listens on this port, or a firewall rejects.",
         fix=(
-            "Look at the ingress controller's pod and Service (kubectl get pods,services -A), and open the port in "
+            _JUST_STARTED
+            + "Look at the ingress controller's pod and Service (kubectl get pods,services -A), and open the port in "
             "the firewall."
         ),
     ),
@@ -987,7 +994,8 @@ FLYTE = (
             "class, or for another host name."
         ),
         fix=(
-            "Compare host and class of the Ingress (kubectl get ingress -A) with the address above; the playbook "
+            _JUST_STARTED
+            + "Compare host and class of the Ingress (kubectl get ingress -A) with the address above; the playbook "
             "flyte.onprem.flyte writes them. Traefik without the right to read nodes loads no route at all."
         ),
     ),
@@ -997,7 +1005,8 @@ FLYTE = (
         expected="an answer of Flyte's own",
         cause="The ingress controller has the route, but no pod of Flyte behind it answers.",
         fix=(
-            "Look at Flyte's pod: kubectl -n {namespace} get pods; kubectl -n {namespace} logs deployment/{release}. "
+            _JUST_STARTED
+            + "Look at Flyte's pod: kubectl -n {namespace} get pods; kubectl -n {namespace} logs deployment/{release}. "
             "It does not start without its database."
         ),
     ),
@@ -1006,7 +1015,7 @@ FLYTE = (
         title="Flyte at {endpoint} is healthy",
         expected="HTTP 200 from /healthcheck",
         cause="Flyte, or something in its place, answers its health check with an error.",
-        fix="Look at the log of Flyte's pod, and whether the address is that of Flyte.",
+        fix=_JUST_STARTED + "Look at the log of Flyte's pod, and whether the address is that of Flyte.",
     ),
     Entry(
         id="FLYTE-16",
@@ -1018,7 +1027,7 @@ FLYTE = (
     Entry(
         id="FLYTE-17",
         title="Flyte lists project {project}",
-        expected="project {project} among the answer of /api/v1/projects",
+        expected="project {project} among those that Flyte lists",
         cause="Flyte cannot read its database, or the project was never made.",
         fix=(
             "Look at the log of Flyte's pod; make the project with flytectl create project, or list it among the "
@@ -1094,12 +1103,51 @@ FLYTE = (
         reference="https://github.com/flyteorg/flyte/issues/5663",
     ),
     Entry(
+        id="FLYTE-25",
+        title="{endpoint} is Flyte's own address",
+        expected="an answer of Flyte's, and no redirect to another address",
+        cause=(
+            "The address is not the one that users have: plain HTTP, which only leads to HTTPS, or http:// before a "
+            "port that speaks TLS."
+        ),
+        fix="Give the address that it leads to as url, with https:// and, unless it is 443, the port.",
+    ),
+    Entry(
+        id="FLYTE-26",
+        title="Flyte at {endpoint} tells clients how to log in, or that they need not",
+        expected=(
+            "from /.well-known/oauth-authorization-server and /config/v1/flyte_client either 501 (no login), or the "
+            "addresses of the login, to everybody"
+        ),
+        cause=(
+            "pyflyte and flytectl ask there before anything else. The ingress does not route these paths (404), a "
+            "proxy asks for a login before it lets anyone read how to log in, or Flyte's configuration is not complete."
+        ),
+        fix=(
+            "Route /.well-known and /config to Flyte as the chart's Ingress does, let a proxy that authenticates pass "
+            "them, and set configuration.auth in the chart's values as a whole: issuer, authorization and token "
+            "endpoints are https addresses."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/2606",
+    ),
+    Entry(
+        id="FLYTE-27",
+        title="Flyte 2 knows its own address {endpoint}",
+        expected="{endpoint} from ClusterService/SelectCluster",
+        cause=(
+            "Flyte hands clients the address by which it was asked, and a proxy does not tell it: X-Forwarded-Proto or "
+            "the Host header is dropped or rewritten on the way."
+        ),
+        fix="Let every proxy before Flyte pass the Host header through and set X-Forwarded-Proto to https.",
+    ),
+    Entry(
         id="FLYTE-30",
         title="The pods of release {release} in namespace {namespace} run",
         expected="every pod Running and ready",
         cause="Flyte has not started; the reason stands beside the pod's name.",
         fix=(
-            "kubectl -n {namespace} logs deployment/{release} --all-containers; a pod that starts again and again "
+            _JUST_STARTED
+            + "kubectl -n {namespace} logs deployment/{release} --all-containers; a pod that starts again and again "
             "most often cannot reach or use its database."
         ),
     ),
@@ -1165,6 +1213,20 @@ FLYTE = (
         ),
     ),
     Entry(
+        id="FLYTE-35",
+        title="The pods of release {release} run the images that were chosen",
+        expected="{images}",
+        cause=(
+            "Somebody has changed the Deployment, the chart was installed with other values, or an image has no tag or "
+            "the tag latest, so that each restart may bring another version."
+        ),
+        fix=(
+            "Run the playbook flyte.onprem.flyte again, or set deployment.image and deployment.waitForDB.image in the "
+            "chart's values to the versions that you mean."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/2792",
+    ),
+    Entry(
         id="TLS-02",
         title="The certificate of Flyte's webhook is valid and trusted",
         expected="a certificate valid now and for 14 more days, from the CA in the webhook's configuration",
@@ -1202,6 +1264,17 @@ FLYTE = (
             "TLS (insecure: false)."
         ),
         reference="https://github.com/flyteorg/flyte/issues/3330",
+    ),
+    Entry(
+        id="ING-04",
+        title="The ingress at {endpoint} routes all services of Flyte 2",
+        expected="an answer of Flyte's own from every service",
+        cause=(
+            "The chart's Ingress lists the paths of services one by one, and lacks some. Clients see 404, runs have no "
+            "logs, or 'SelectCluster failed'."
+        ),
+        fix="Give Flyte an Ingress of its own with the one prefix /flyteidl2., or add the paths named above.",
+        reference="https://github.com/flyteorg/flyte/pull/7484",
     ),
 )
 

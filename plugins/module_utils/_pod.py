@@ -354,7 +354,7 @@ def probe_text() -> str:
 
 def _service_rows(report: Report, service: Service, seen: Json, *, after: Check) -> None:
     """Rows for one service, up to the one that failed."""
-    context = {"endpoint": f"{service.endpoint} (from a pod)", "host": service.host}
+    context = {"endpoint": service.endpoint, "host": service.host}
     if service.registry:
         row = report.blocked(REGISTRY, after=[after], **context)
         if not row:
@@ -378,7 +378,7 @@ def _service_rows(report: Report, service: Service, seen: Json, *, after: Check)
             raise Failed(words, id=_certificate_id(int(seen["code"])))
         return words
 
-    report.check("TLS-11", trusted, after=[row], **context)
+    report.check("TLS-11", trusted, after=[row], endpoint=f"{service.endpoint} (as pods see it)", host=service.host)
 
 
 def _certificate_id(code: int) -> str:
