@@ -95,7 +95,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which pod to run where, and what it asks. C(authority) is PEM; empty means that the image's own trust counts."""
+    """Which pod to run where, and what it asks. C(authority) is PEM, trusted besides what the image trusts."""
 
     image: str
     namespace: str

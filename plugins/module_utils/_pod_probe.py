@@ -64,7 +64,9 @@ def look(service: dict[str, Any], timeout: float, authority: str) -> dict[str, A
             connection.sendall(SSL_REQUEST)
             if connection.recv(1) != b"S":
                 return {"step": TLS, "seen": "the server offers no TLS", "code": 0}
-        trust = ssl.create_default_context(cadata=authority or None)
+        trust = ssl.create_default_context()
+        if authority:
+            trust.load_verify_locations(cadata=authority)
         with trust.wrap_socket(connection, server_hostname=service["host"]) as encrypted:
             return {"step": DONE, "seen": f"connected to {where} with {encrypted.version()}"}
     except ssl.SSLCertVerificationError as exc:

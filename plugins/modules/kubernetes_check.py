@@ -153,10 +153,12 @@ options:
     type: list
     elements: str
     default: []
-  pod_ca_file:
+  pod_ca_files:
     description:
-      - File with the certificates of the CAs that pods trust, in PEM. Without it, those of O(pod_image).
-    type: path
+      - Files with the certificates of the CAs that pods trust besides those of O(pod_image), in PEM.
+    type: list
+    elements: path
+    default: []
   pod_timeout:
     description:
       - Seconds that the pod may take, from its creation to its verdict. Pulling its image counts.
@@ -198,7 +200,7 @@ EXAMPLES = r"""
       - postgresql://db.example.com
       - https://s3.example.com:9000
     pod_registries: [https://cr.flyte.org]
-    pod_ca_file: /etc/ssl/certs/example-ca.pem
+    pod_ca_files: [/etc/ssl/certs/example-ca.pem]
 
 - name: Look whether three nodes are ready, and go on in any case
   flyte.onprem.kubernetes_check:
@@ -319,7 +321,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "pod_image": {"type": "str", "default": ""},
     "pod_services": {"type": "list", "elements": "str", "default": []},
     "pod_registries": {"type": "list", "elements": "str", "default": []},
-    "pod_ca_file": {"type": "path"},
+    "pod_ca_files": {"type": "list", "elements": "path", "default": []},
     "pod_timeout": {"type": "float", "default": 60},
     "timeout": {"type": "float", "default": 10},
     "report_only": {"type": "bool", "default": False},
@@ -356,15 +358,18 @@ def needs_of(given: dict[str, t.Any]) -> Needs:
 
 
 def plan_of(given: dict[str, t.Any]) -> Plan:
-    """The pod that the options describe. Raises C(ValueError) and C(OSError)."""
+    """The pod that the options describe. Raises C(ValueError)."""
     for name in ("timeout", "pod_timeout"):
         if given[name] <= 0:
             raise ValueError(f"{name}: {given[name]:g} is no number of seconds to wait; give one above 0")
-    authority = ""
-    if given["pod_ca_file"]:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=given["pod_ca_file"])
-        with open(given["pod_ca_file"], encoding="utf-8") as stream:
-            authority = stream.read()
+    authorities = []
+    for path in given["pod_ca_files"]:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+            with open(path, encoding="ascii", errors="ignore") as stream:
+                authorities.append(stream.read())
+        except OSError as exc:
+            raise ValueError(f"pod_ca_files: {path} holds no certificate that can be read: {exc}") from exc
     return Plan(
         image=given["pod_image"],
         namespace=given["namespace"],
@@ -372,7 +377,7 @@ def plan_of(given: dict[str, t.Any]) -> Plan:
             *(parse_service(text) for text in given["pod_services"]),
             *(parse_service(text, registry=True) for text in given["pod_registries"]),
         ],
-        authority=authority,
+        authority="\n".join(authorities),
         timeout=given["timeout"],
         deadline=given["pod_timeout"],
     )
@@ -387,8 +392,6 @@ def main() -> None:
         needs, plan = needs_of(given), plan_of(given)
     except ValueError as exc:
         module.fail_json(msg=str(exc))
-    except OSError as exc:
-        module.fail_json(msg=f"pod_ca_file {given['pod_ca_file']} holds no certificate that can be read: {exc}")
     report = Report(
         CATALOGUE,
         kubeconfig=given["kubeconfig"] or "KUBECONFIG or ~/.kube/config",

@@ -32,7 +32,7 @@ def look(fake: FakeFlyte2) -> dict[str, tuple[str, str]]:
         "project": "flytesnacks",
         "domain": "development",
     }
-    report = Report(CATALOGUE, timeout="3", http_port="80", project="flytesnacks")
+    report = Report(CATALOGUE, timeout="3", endpoint="", host="", namespace="flyte", release="flyte")
     probe_service(report, target_of(given), http_port=None, grpc=True, upload=False, write=True)
     return {row.id: (row.status, row.observed) for row in report.rows}
 
