@@ -13,6 +13,7 @@ when all answered as they should, and 1 when one did not.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -55,11 +56,17 @@ def look(service: dict[str, Any], timeout: float, authority: str) -> dict[str, A
         return {"step": PORT, "seen": words(exc)}
     except OSError as exc:
         return {"step": WAY, "seen": words(exc)}
-    try:
+    with contextlib.closing(connection):
         where = connection.getpeername()[0]
         if not service["verify"]:
             return {"step": DONE, "seen": f"connected to {where}"}
         connection.settimeout(max(0.1, deadline - time.monotonic()))
+        return shake_hands(service, connection, where, authority)
+
+
+def shake_hands(service: dict[str, Any], connection: socket.socket, where: str, authority: str) -> dict[str, Any]:
+    """Judge the service's certificate."""
+    try:
         if service["scheme"] == "postgresql":
             connection.sendall(SSL_REQUEST)
             if connection.recv(1) != b"S":
@@ -75,8 +82,6 @@ def look(service: dict[str, Any], timeout: float, authority: str) -> dict[str, A
         return {"step": TLS, "seen": "no answer to the handshake in time", "code": 0}
     except OSError as exc:
         return {"step": TLS, "seen": words(exc), "code": 0}
-    finally:
-        connection.close()
 
 
 def words(exc: BaseException) -> str:
