@@ -1227,6 +1227,19 @@ FLYTE = (
         reference="https://github.com/flyteorg/flyte/issues/2792",
     ),
     Entry(
+        id="FLYTE-36",
+        title="The API server reaches Flyte's webhook",
+        expected="a pod that asks for a secret is admitted",
+        cause=(
+            "The webhook's configuration and certificate are right, and it does not answer the API server: Flyte's pod "
+            "does not serve it (yet), or a NetworkPolicy or firewall closes its port to the API server."
+        ),
+        fix=(
+            _JUST_STARTED + "Look at the log of Flyte's pod for the webhook, and let the API server's hosts reach port "
+            "9443 of Flyte's pod."
+        ),
+    ),
+    Entry(
         id="TLS-02",
         title="The certificate of Flyte's webhook is valid and trusted",
         expected="a certificate valid now and for 14 more days, from the CA in the webhook's configuration",

@@ -541,8 +541,24 @@ def probe_cluster(report: Report, api: _kubernetes.Api | None, flyte: Installati
         return ", ".join(str(hook["configuration"]) for hook in mine)
 
     there = row("FLYTE-33", webhook)
+    refused: list[str] = []
+
+    def certificate(api: _kubernetes.Api) -> str:
+        refused.append(_webhook_refusal(api, hooks, flyte))
+        seen = _webhook_certificate(api, hooks, flyte)
+        # Flyte 1 makes itself a new certificate at each start and leaves the Secret of the first one alone, so that
+        # only a trial tells whether the API server trusts it.
+        if re.search("x509|certificate", refused[0]):
+            raise Failed(f"the API server does not trust it: {refused[0]}")
+        return seen
+
+    def answers(_api: _kubernetes.Api) -> str:
+        if refused[0]:
+            raise Failed(refused[0])
+        return "a pod that asks for a secret is admitted"
+
     # A pod that is just starting has no webhook yet; that is no fault of its certificate.
-    row("TLS-02", lambda api: _webhook_certificate(api, hooks, flyte), there, running)
+    row("FLYTE-36", answers, row("TLS-02", certificate, there, running))
     row("FLYTE-34", _leftovers)
 
 
@@ -688,16 +704,11 @@ def _webhook_certificate(api: _kubernetes.Api, hooks: t.Sequence[Json], flyte: I
             raise Warned(f"{name}: {exc.observed}") from exc
         except (Failed, ValueError) as exc:
             raise Failed(f"{name}: {exc}") from exc
-        # Flyte 1 makes itself a new certificate at each start and leaves the Secret of the first one alone, so that
-        # only a trial tells whether another CA is a fault.
-        same = base64.b64decode(hook["ca"]).strip() == base64.b64decode(data.get("ca.crt", "")).strip()
-        if not same and not _admits_pods_with_secrets(api, flyte.namespace):
-            raise Failed(f"configuration {hook['configuration']} trusts another CA than that of {name}")
     return "; ".join(seen)
 
 
-def _admits_pods_with_secrets(api: _kubernetes.Api, namespace: str) -> bool:
-    """Whether the API server gets an answer from the webhooks; the pod is made by way of trial only."""
+def _webhook_refusal(api: _kubernetes.Api, hooks: t.Sequence[Json], flyte: Installation) -> str:
+    """Why the API server gets no answer from Flyte's webhook; empty if it does. A pod is made by way of trial only."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -705,10 +716,14 @@ def _admits_pods_with_secrets(api: _kubernetes.Api, namespace: str) -> bool:
         "spec": {"containers": [{"name": "none", "image": "none"}]},
     }
     try:
-        api.post(f"/api/v1/namespaces/{namespace}/pods", pod, dryRun="All")
-    except _kubernetes.ApiError:
-        return False
-    return True
+        api.post(f"/api/v1/namespaces/{flyte.namespace}/pods", pod, dryRun="All")
+    except _kubernetes.ApiError as exc:
+        words = str(exc)
+        mine = [hook["service"]["name"] for hook in hooks if hook["service"]["namespace"] == flyte.namespace]
+        # Any other refusal, and that of another Flyte's webhook, comes after this one or says nothing about it.
+        if "failed calling webhook" in words and any(f"{name}.{flyte.namespace}.svc" in words for name in mine):
+            return words
+    return ""
 
 
 def _leftovers(api: _kubernetes.Api) -> str:

@@ -152,6 +152,22 @@ class ApiServer:
             {"status": {"capacity": sizes, "allocatable": sizes, "conditions": [condition]}},
         )
 
+    def service(self, namespace: str, name: str, address: str, port: int) -> None:
+        """A Service at port 443 whose only endpoint is a server of a test."""
+        self.create(
+            f"/api/v1/namespaces/{namespace}/services",
+            {"metadata": {"name": name}, "spec": {"ports": [{"name": "https", "port": 443, "targetPort": port}]}},
+        )
+        self.create(
+            f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+            {
+                "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+                "addressType": "IPv4",
+                "ports": [{"name": "https", "port": port}],
+                "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+            },
+        )
+
     def pod_status(self, namespace: str, name: str, status: Json) -> None:
         self.merge(f"/api/v1/namespaces/{namespace}/pods/{name}/status", {"status": status})
 
@@ -195,6 +211,8 @@ def apiserver(
                     f"--secure-port={port}",
                     "--advertise-address=192.0.2.1",
                     "--endpoint-reconciler-type=none",
+                    # Webhooks are called at the addresses of a Service's endpoints: there is no kube-proxy.
+                    "--enable-aggregator-routing=true",
                     "--authorization-mode=RBAC",
                     "--anonymous-auth=false",
                     f"--token-auth-file={directory / 'tokens'}",

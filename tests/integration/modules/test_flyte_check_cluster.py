@@ -20,6 +20,7 @@ from support.flyte import flyte, wait_for
 from support.flyte2 import flyte2
 from support.modules import Result, run_module
 from support.pki import Authority
+from support.servers import admission_webhook, free_port
 
 from ansible_collections.flyte.onprem.plugins.modules.flyte_check import main
 
@@ -141,6 +142,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     authority = Authority(tmp_path_factory.mktemp("cluster") / "pki")
     with (
         apiserver(tmp_path_factory.mktemp("apiserver"), authority) as server,
+        admission_webhook(authority.issue("flyte-binary-webhook.flyte.svc")) as listening,
         flyte() as one,
         flyte2() as two,
     ):
@@ -154,7 +156,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
         made.make_pod()
         for name in ("flyteworkflows.flyte.lyft.com", "taskactions.flyte.org"):
             made.make_definition(name)
-        server.create(SERVICES, {"metadata": {"name": "flyte-binary-webhook"}, "spec": {"ports": [{"port": 443}]}})
+        server.service("flyte", "flyte-binary-webhook", *listening)
         made.make_webhook()
         made.make_webhook_secret()
         yield made
@@ -167,7 +169,8 @@ def test_a_healthy_installation_passes(installed: Installed, generation: int) ->
     assert result.statuses("warning") == []
     # Nothing that is asked of the cluster, but what Flyte 2 does not make ahead.
     skipped = [row["id"] for row in result["checks"] if row["status"] == "skipped" and row["id"] != "K8S-02"]
-    assert [id for id in skipped if id in ("FLYTE-30", "FLYTE-31", "FLYTE-33", "FLYTE-34", "FLYTE-35", "TLS-02")] == []
+    asked = ("FLYTE-30", "FLYTE-31", "FLYTE-33", "FLYTE-34", "FLYTE-35", "FLYTE-36", "TLS-02")
+    assert [id for id in skipped if id in asked] == []
 
 
 # A fault is a context: given the installation, it breaks something, says with which options to look, and mends it.
@@ -284,6 +287,33 @@ def another_ca(installed: Installed) -> Iterator[Json]:
         installed.make_webhook()
 
 
+@contextlib.contextmanager
+def no_webhook(installed: Installed) -> Iterator[Json]:
+    """The Service leads to a port where nothing listens, as while Flyte is starting."""
+    slices = "/apis/discovery.k8s.io/v1/namespaces/flyte/endpointslices/flyte-binary-webhook"
+    ports = installed.server.ask("GET", slices)["ports"]
+    installed.server.merge(slices, {"ports": [{**ports[0], "port": free_port()}]})
+    wait_for(lambda: not admits(installed), what="the webhook's end")
+    try:
+        yield {}
+    finally:
+        installed.server.merge(slices, {"ports": ports})
+        wait_for(lambda: admits(installed), what="the webhook")
+
+
+def admits(installed: Installed) -> bool:
+    """Whether a pod that asks for a secret is admitted."""
+    labelled = {
+        "metadata": {"name": "x", "labels": {"inject-flyte-secrets": "true"}},
+        "spec": {"containers": [{"name": "x", "image": "x"}]},
+    }
+    try:
+        installed.server.create(f"{PODS}?dryRun=All", labelled)
+    except Refused:
+        return False
+    return True
+
+
 def leftover(generation: int) -> Fault:
     @contextlib.contextmanager
     def fault(installed: Installed) -> Iterator[Json]:
@@ -330,7 +360,8 @@ FAULTS: list[tuple[str, str, Fault, str]] = [
     ("webhook's Secret missing", "TLS-02",
      absent(f"{SECRETS}/flyte-binary-webhook-secret", Installed.make_webhook_secret), "is not there"),
     ("webhook's certificate expired", "TLS-02", certificate_expired, "expired"),
-    ("webhook trusts another CA", "TLS-02", another_ca, "trusts another CA"),
+    ("webhook of another CA", "TLS-02", another_ca, "does not trust it"),
+    ("webhook does not answer", "FLYTE-36", no_webhook, "failed calling webhook"),
     ("webhook of an uninstalled Flyte", "FLYTE-34", leftover(1), "flyte2/flyte2-webhook is gone"),
     ("webhook of an uninstalled Flyte, seen by Flyte 2", "FLYTE-34", leftover(2), "flyte2/flyte2-webhook is gone"),
 ]  # fmt: skip
@@ -351,10 +382,6 @@ def test_each_fault_fails_its_own_check_and_nothing_else(
 
 def test_a_leftover_webhook_is_what_refuses_pods(installed: Installed) -> None:
     """The fault that FLYTE-34 names is one: with it no pod that asks for a secret is admitted anywhere."""
-    labelled = {
-        "metadata": {"name": "x", "labels": {"inject-flyte-secrets": "true"}},
-        "spec": {"containers": [{"name": "x", "image": "x"}]},
-    }
-    others = absent(f"{HOOKS}/flyte-binary-webhook", Installed.make_webhook)
-    with others(installed), leftover(1)(installed), pytest.raises(Refused, match="flyte2-webhook"):
-        installed.server.create(f"{PODS}?dryRun=All", labelled)
+    assert admits(installed)
+    with leftover(1)(installed):
+        wait_for(lambda: not admits(installed), what="the webhook")

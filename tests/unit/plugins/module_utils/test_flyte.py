@@ -190,16 +190,27 @@ def test_an_image_says_which_version_it_is(api: FakeApi, tmp_path: Path, image: 
     assert ids(look(api, tmp_path), FAILED) == ([] if pinned else ["FLYTE-35"])
 
 
-def test_a_webhook_that_trusts_another_ca_is_told(api: FakeApi, authority: Authority, tmp_path: Path) -> None:
-    other = encoded(Authority(tmp_path / "other").certificate)
-    api.objects[WEBHOOKS] = items(webhook("flyte", "flyte-webhook", other))
-    api.objects[f"POST {PODS}"] = 500
+# what the API server says of a pod by way of trial, id that must fail
+TRIALS = [
+    ('failed calling webhook "x": Post "https://flyte-webhook.flyte.svc:443": x509: unknown authority', ["TLS-02"]),
+    ('failed calling webhook "x": Post "https://flyte-webhook.flyte.svc:443": connection refused', ["FLYTE-36"]),
+    ('failed calling webhook "x": Post "https://other.flyte2.svc:443": connection refused', []),
+    ("quota exceeded", []),
+]
+
+
+@pytest.mark.parametrize(("words", "failed"), TRIALS)
+def test_what_a_trial_says_of_the_webhook_is_told_apart(
+    api: FakeApi, tmp_path: Path, words: str, failed: list[str]
+) -> None:
+    api.objects[f"POST {PODS}"] = (500, {"kind": "Status", "message": words})
     report = look(api, tmp_path)
-    assert ids(report, FAILED) == ["TLS-02"]
-    assert "another CA" in report.message()
+    assert ids(report, FAILED) == failed
 
 
-def test_a_secret_that_flyte_left_behind_at_a_restart_is_no_fault(api: FakeApi, tmp_path: Path) -> None:
+def test_a_secret_that_flyte_left_behind_at_a_restart_is_no_fault(
+    api: FakeApi, authority: Authority, tmp_path: Path
+) -> None:
     other = encoded(Authority(tmp_path / "other").certificate)
     api.objects[WEBHOOKS] = items(webhook("flyte", "flyte-webhook", other))
     report = look(api, tmp_path)
