@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import bench_checks
 import bench_workflow
 from builder import hosts, inventory
 
@@ -211,6 +212,7 @@ def main() -> int:
             second, second_counted = play(folder)
             say("the same workflow by Flyte and by hand, three times (usually 2 min)")
             workflow = bench_workflow.measure(ANSIBLE, folder / "site", DOMAIN)
+            checks = bench_checks.measure(ANSIBLE, folder / "site", DOMAIN)
             subprocess.run([*BED, "host-up", SCRIPT], check=True, stdout=subprocess.DEVNULL)
             packages, helm = collect(folder)
             say("the plain script (usually 3 min)")
@@ -226,7 +228,7 @@ def main() -> int:
     say(f"first run / script       {first / script:.2f}   (aim: at most 1.5)")
     say(f"second run / first run   {second / first:.2f}   (aim: at most 0.2)")
     say("")
-    for line in workflow.lines:
+    for line in [*workflow.lines, "", *checks]:
         say(line)
     for title, counted in (("first", first_counted), ("second", second_counted)):
         say(f"slowest tasks of the {title} run:")
