@@ -39,6 +39,7 @@ options:
     description:
       - Namespace of Flyte's release. The rights of the user are looked at in it, pods must be admitted to it, and the
         pod of O(pod_image) runs in it. It need not be there yet; then what needs it is skipped.
+      - Where it is empty, no namespace is looked at, and the rights must be there in the whole cluster.
     type: str
     default: flyte
   task_namespaces:
@@ -362,6 +363,8 @@ def plan_of(given: dict[str, t.Any]) -> Plan:
     for name in ("timeout", "pod_timeout"):
         if given[name] <= 0:
             raise ValueError(f"{name}: {given[name]:g} is no number of seconds to wait; give one above 0")
+    if given["pod_image"] and not given["namespace"]:
+        raise ValueError("pod_image needs a namespace for its pod")
     authorities = []
     for path in given["pod_ca_files"]:
         try:
@@ -414,8 +417,10 @@ def main() -> None:
     ):
         probe_cluster(report, api, needs, after=row)
         for namespace in dict.fromkeys([given["namespace"], *given["task_namespaces"]]):
-            admission_row(report, api, namespace, after=row)
-        probe_network(report, api, plan, write=not module.check_mode, after=row)
+            if namespace:
+                admission_row(report, api, namespace, after=row)
+        if plan.image or plan.services:
+            probe_network(report, api, plan, write=not module.check_mode, after=row)
     finish(module, report, report_only=given["report_only"])
 
 

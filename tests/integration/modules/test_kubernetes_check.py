@@ -125,8 +125,8 @@ def test_a_healthy_cluster_passes(cluster: Cluster) -> None:
     result = cluster.check()
     assert not result.failed, result["msg"]
     assert result.statuses("warning") == []
-    # The user has a token, and no pod was asked for.
-    assert result.statuses("skipped") == ["K8S-02", "K8S-40"]
+    # The user has a token.
+    assert result.statuses("skipped") == ["K8S-02"]
     assert result["kubernetes_version"].startswith("v1.")
 
 
@@ -558,6 +558,19 @@ def test_every_namespace_of_tasks_must_admit_pods(cluster: Cluster) -> None:
     assert list(rows.values()) == ["passed", "failed", "skipped"]
 
 
+def test_without_a_namespace_none_is_looked_at(cluster: Cluster) -> None:
+    with restricted(cluster):
+        result = cluster.check(namespace="")
+    assert not result.failed, result["msg"]
+    assert "K8S-30" not in [row["id"] for row in result["checks"]]
+
+
+def test_services_without_an_image_are_skipped_and_said(cluster: Cluster) -> None:
+    result = cluster.check(pod_services=POD["pod_services"])
+    assert not result.failed, result["msg"]
+    assert result.row("K8S-40")["observed"] == "no pod_image was given"
+
+
 def test_check_mode_makes_no_pod_and_says_so(cluster: Cluster) -> None:
     result = cluster.check(check_mode=True, **POD)
     assert not result.failed, result["msg"]
@@ -618,6 +631,7 @@ def test_the_pod_is_admitted_where_the_namespace_is_restricted(cluster: Cluster)
         ({"pod_services": ["https://user:hidden-word@host"]}, "user name"),
         ({"pod_ca_files": ["/nonexistent/ca.crt"]}, "/nonexistent/ca.crt"),
         ({"pod_timeout": 0}, "above 0"),
+        ({"pod_image": IMAGE, "namespace": ""}, "needs a namespace"),
         ({"task_cpu": "much"}, "much"),
     ],
 )
