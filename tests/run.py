@@ -49,7 +49,7 @@ CHECK = ("check", "test", "test-all")
 TEST = ("test", "test-all")
 ALL = ("test-all",)
 # On one host, in this order.
-LIFE = ("interrupted", "stopped_at_gates", "workflow_traps", "rotated_keys", "uninstalled")
+LIFE = ("interrupted", "stopped_at_gates", "cluster_checks", "workflow_traps", "rotated_keys", "uninstalled")
 LIFE_FILES = " ".join(f"tests/integration/site/test_{part}.py" for part in LIFE)
 
 

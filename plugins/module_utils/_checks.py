@@ -17,6 +17,7 @@ catalogue knows, and skips what depends on a row that did not pass::
 
 from __future__ import annotations
 
+import signal
 import typing as t
 from dataclasses import asdict, dataclass
 
@@ -213,6 +214,15 @@ def render(row: Check) -> str:
     ):
         lines.append(f"  {label + ':':<10}{text}")
     return "\n".join(lines)
+
+
+def clean_up_when_ended() -> None:
+    """From now on a signal to terminate ends the module as at the keyboard, so that what it made is cleaned up."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def finish(module: AnsibleModule, report: Report, *, report_only: bool) -> None:

@@ -22,8 +22,16 @@ from dataclasses import dataclass
 
 from ansible_collections.flyte.onprem.plugins.module_utils import _reach
 from ansible_collections.flyte.onprem.plugins.module_utils._certificates import pem_certificates, validity
-from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Skipped, Warned
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
+    FAILED,
+    Check,
+    Failed,
+    Report,
+    Skipped,
+    Warned,
+)
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, load
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Rights, rights_verdict
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import EXPIRY_WARNING_DAYS, ReachIds
 
 KUBECONFIG = "K8S-01"
@@ -33,6 +41,16 @@ CREDENTIALS = "K8S-13"
 READY = "K8S-14"
 ANSWERS = "K8S-15"
 _REACH = ReachIds(name="K8S-10", port="K8S-12", way="K8S-11")
+
+# Flyte's charts name no version. Flyte 1.16.8 and 2.0.43 were both run on this one.
+NEWEST_TRIED = "1.36"
+
+# How the charts of known controllers label their pods (app.kubernetes.io/name), by what their class says.
+CONTROLLERS = {
+    "traefik.io/ingress-controller": ("traefik",),
+    "nginx.org/ingress-controller": ("nginx-ingress", "kubernetes-ingress"),
+    "k8s.io/ingress-nginx": ("ingress-nginx",),
+}
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
@@ -69,6 +87,11 @@ class Api:
     def ca_file(self) -> str | None:
         found = self._client.configuration.ssl_ca_cert
         return str(found) if found else None
+
+    @property
+    def server_name(self) -> str:
+        """The name that the server's certificate must hold, where it is not the host's; empty if it is."""
+        return str(getattr(self._client.configuration, "tls_server_name", None) or "")
 
     @property
     def verifies(self) -> bool:
@@ -227,7 +250,7 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
             raise Warned("insecure-skip-tls-verify is set")
         return "by the kubeconfig's CA"
 
-    report.check(CLIENT_CERTIFICATE, client_certificate, after=[after])
+    certificate = report.check(CLIENT_CERTIFICATE, client_certificate, after=[after])
     report.check(VERIFIED, verified, after=[after])
     address = _reach.parse_url(api.server) if api else _reach.Address("https", "the API server", 0, "")
     context = {"endpoint": address.endpoint if api else "the API server", "host": address.host}
@@ -240,6 +263,7 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
             ids=_REACH,
             ca_file=api.ca_file,
             timeout=timeout,
+            server_name=api.server_name,
             after=[after],
         )
 
@@ -270,9 +294,12 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
             raise Failed(str(exc), id=ANSWERS) from exc
         return "/readyz says ok"
 
-    known = report.check(CREDENTIALS, who, after=[row], **context)
-    report.check(READY, ready, after=[known], **context)
-    return known
+    # Nobody is let in by a certificate that is not valid. A user without one has a token, say.
+    needed = [row, certificate] if certificate.status == FAILED else [row]
+    known = report.check(CREDENTIALS, who, after=needed, **context)
+    whole = report.check(READY, ready, after=[known], **context)
+    # A user who may not ask for it may ask the rest all the same.
+    return whole if whole.status == FAILED else known
 
 
 def certificate_verdict(pem: str, *, now: datetime.datetime) -> str:
@@ -322,55 +349,13 @@ class Needs:
     expected_nodes: int | None
     minimum_cpu: float
     minimum_memory: float
+    task_cpu: float
+    task_memory: float
     storage_class: str
     ingress_class: str
     ingress_controller: str
     system_namespaces: t.Sequence[str]
-    rights: t.Sequence[Right]
-
-
-@dataclass(frozen=True)
-class Right:
-    """One verb on one resource; C(namespace) is empty for all of them, and for what lies in none."""
-
-    verb: str
-    resource: str
-    group: str = ""
-    namespace: str = ""
-
-    def __str__(self) -> str:
-        thing = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {thing}" + (f" in {self.namespace}" if self.namespace else "")
-
-
-# What Helm makes for the chart flyte-binary, and what Flyte's own service account is given: nobody may grant rights
-# that he lacks. From the chart's templates at v1.16.8.
-INSTALLING_FLYTE = tuple(
-    Right(verb=verb, resource=resource, group=group)
-    for group, resources in (
-        (
-            "",
-            (
-                "configmaps",
-                "namespaces",
-                "pods",
-                "podtemplates",
-                "resourcequotas",
-                "secrets",
-                "serviceaccounts",
-                "services",
-            ),
-        ),
-        ("admissionregistration.k8s.io", ("mutatingwebhookconfigurations",)),
-        ("apiextensions.k8s.io", ("customresourcedefinitions",)),
-        ("apps", ("deployments",)),
-        ("flyte.lyft.com", ("flyteworkflows",)),
-        ("networking.k8s.io", ("ingresses",)),
-        ("rbac.authorization.k8s.io", ("clusterrolebindings", "clusterroles")),
-    )
-    for resource in resources
-    for verb in ("create", "delete", "get", "list", "patch", "update")
-)
+    rights: Rights
 
 
 def parse_version(text: str) -> tuple[int, int]:
@@ -414,10 +399,10 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
 
     def not_too_new(api: Api) -> str:
         found = str(api.get("/version")["gitVersion"])
-        if needs.maximum_version is None:
-            raise Skipped("no newest version was asked for")
-        if parse_version(found) > needs.maximum_version:
+        if needs.maximum_version and parse_version(found) > needs.maximum_version:
             raise Failed(f"Kubernetes {found}")
+        if needs.maximum_version is None and parse_version(found) > parse_version(NEWEST_TRIED):
+            raise Warned(f"Kubernetes {found}")
         return f"Kubernetes {found}"
 
     def all_nodes(api: Api) -> str:
@@ -429,6 +414,7 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
     ready = row("K8S-22", all_nodes)
     row("K8S-23", lambda _api: cpu_verdict(nodes, needs.minimum_cpu), ready)
     row("K8S-24", lambda _api: memory_verdict(nodes, needs.minimum_memory), ready)
+    row("K8S-31", lambda _api: task_verdict(nodes, needs.task_cpu, needs.task_memory), ready)
     row(
         "K8S-25",
         lambda api: storage_verdict(api.items("/apis/storage.k8s.io/v1/storageclasses"), needs.storage_class),
@@ -448,8 +434,16 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
             raise Failed(f"its controller is {found}")
         return f"its controller is {found}"
 
+    def running(api: Api) -> str:
+        names = CONTROLLERS.get(str((ingress[0].get("spec") or {}).get("controller", "")))
+        if names is None:
+            raise Skipped("this check does not know how the pods of this controller are labelled")
+        return controller_verdict(
+            api.items("/api/v1/pods", labelSelector=f"app.kubernetes.io/name in ({','.join(names)})"), names
+        )
+
     there = row("K8S-26", ingress_class)
-    row("K8S-27", controller, there)
+    row("K8S-34", running, row("K8S-27", controller, there))
     for namespace in needs.system_namespaces:
         row(
             "K8S-28",
@@ -470,6 +464,14 @@ def nodes_verdict(nodes: t.Sequence[Json], expected: int | None) -> str:
             waiting.append(f"{node['metadata']['name']}: {reason}")
     if waiting:
         raise Failed(f"not ready: {'; '.join(waiting)}")
+    pressed = [
+        f"{node['metadata']['name']}: {item['type']}"
+        for node in nodes
+        for item in (node.get("status") or {}).get("conditions") or []
+        if item["type"].endswith("Pressure") and item["status"] == "True"
+    ]
+    if pressed:
+        raise Failed(f"short of something, so that pods are evicted: {'; '.join(pressed)}")
     if not nodes or (expected is not None and len(nodes) != expected):
         raise Failed(f"{len(nodes)} nodes: {', '.join(sorted(node['metadata']['name'] for node in nodes)) or 'none'}")
     return f"{len(nodes)} ready"
@@ -499,6 +501,19 @@ def memory_verdict(nodes: t.Sequence[Json], minimum: float) -> str:
     return seen
 
 
+def task_verdict(nodes: t.Sequence[Json], cpu: float, memory: float) -> str:
+    """That one node alone can give what a task asks. Raises C(Failed) with the largest there is."""
+    if not cpu and not memory:
+        raise Skipped("neither task_cpu nor task_memory was given")
+    sizes = [(_allocatable([node], "cpu"), _allocatable([node], "memory")) for node in nodes]
+    if any(cores >= cpu and size >= memory for cores, size in sizes):
+        return f"{sum(cores >= cpu and size >= memory for cores, size in sizes)} of {len(sizes)} nodes"
+    largest = "; ".join(
+        f"{cores:g} cores and {size / 2**20:.0f} MiB" for cores, size in sorted(sizes, reverse=True)[:3]
+    )
+    raise Failed(f"no node gives that much; the largest give {largest}")
+
+
 def storage_verdict(classes: t.Sequence[Json], wanted: str) -> str:
     if wanted:
         named(classes, wanted, "storage class")
@@ -519,6 +534,16 @@ def named(items: t.Sequence[Json], name: str, kind: str) -> Json:
         if item["metadata"]["name"] == name:
             return item
     raise Failed(f"no {kind} {name}; there are: {', '.join(str(item['metadata']['name']) for item in items) or 'none'}")
+
+
+def controller_verdict(pods: t.Sequence[Json], names: t.Sequence[str]) -> str:
+    """Which pods serve an ingress class. One outside the cluster, or with other labels, may serve it all the same."""
+    if not pods:
+        raise Warned(f"no pod is labelled app.kubernetes.io/name={' or '.join(names)}")
+    problems = {str(pod["metadata"]["name"]): pod_problem(pod) for pod in pods}
+    if all(problems.values()):
+        raise Failed(f"not running: {'; '.join(f'{name}: {reason}' for name, reason in problems.items())}")
+    return f"{', '.join(name for name, reason in problems.items() if not reason)} runs"
 
 
 def pods_verdict(pods: t.Sequence[Json]) -> str:
@@ -558,29 +583,3 @@ def pod_problem(pod: Json) -> str:
 def _because(state: Json) -> str:
     reason, message = str(state.get("reason", "")), str(state.get("message", ""))
     return f"{reason} ({message})" if message else reason
-
-
-def rights_verdict(api: Api, rights: t.Sequence[Right]) -> str:
-    """That the user has all rights. Raises C(Failed) with those that are missing."""
-    if not rights:
-        raise Skipped("no rights were asked for")
-    if may(api, Right("*", "*", "*")):
-        return "this user may do everything"
-    missing = [str(right) for right in rights if not may(api, right)]
-    if missing:
-        raise Failed(f"not allowed: {'; '.join(missing)}")
-    return f"all {len(rights)} allowed"
-
-
-def may(api: Api, right: Right) -> bool:
-    """Ask the API server whether the user has a right."""
-    attributes = {"verb": right.verb, "group": right.group, "resource": right.resource}
-    if right.namespace:
-        attributes["namespace"] = right.namespace
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    }
-    answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-    return bool((answer.get("status") or {}).get("allowed"))

@@ -89,9 +89,13 @@ def reach(
     ca_file: str | None,
     timeout: float,
     retries: int = 0,
+    server_name: str = "",
     after: t.Iterable[Check] = (),
 ) -> Check:
-    """Add rows for name, port and, with https, certificate; the last one is what all else depends on."""
+    """Add rows for name, port and, with https, certificate; the last one is what all else depends on.
+
+    C(server_name) is what the certificate must be for, where that is not the host's own name.
+    """
     context = {"endpoint": address.endpoint, "host": address.host}
     deadline = time.monotonic() + timeout
     found: list[tuple[t.Any, ...]] = []
@@ -124,10 +128,11 @@ def reach(
                 report,
                 held,
                 address=address,
+                server_name=server_name,
                 ca_file=ca_file,
                 deadline=deadline,
                 after=row,
-                context=context,
+                context={**context, "host": server_name or address.host},
             )
     finally:
         for connection in held:
@@ -140,13 +145,14 @@ def certificate_rows(
     held: list[socket.socket],
     *,
     address: Address,
+    server_name: str = "",
     ca_file: str | None,
     deadline: float,
     after: Check,
     context: t.Mapping[str, str],
 ) -> Check:
     """Add TLS-10 to TLS-13 for the service at the other end of the one connection in C(held)."""
-    host = address.host
+    host = server_name or address.host
     certificate: dict[str, t.Any] = {}
     refused: list[ssl.SSLCertVerificationError] = []
 

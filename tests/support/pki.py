@@ -56,16 +56,25 @@ class Authority:
         )
         self.certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, *names: str, days: float = 90, issuer_named: bool = True) -> Leaf:
+    def issue(self, *names: str, days: float = 90, group: str = "", issuer_named: bool = True) -> Leaf:
         """Issue a certificate for host names and addresses; with negative days it has expired.
 
-        Without C(issuer_named) it has no Authority Key Identifier, which strict clients refuse.
+        With a C(group) it is that of a user of Kubernetes. Without C(issuer_named) it has no Authority Key Identifier,
+        which strict clients refuse.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.timezone.utc)
+        purpose = ExtendedKeyUsageOID.CLIENT_AUTH if group else ExtendedKeyUsageOID.SERVER_AUTH
         request = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]))
+            .subject_name(
+                x509.Name(
+                    [
+                        *([x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []),
+                        x509.NameAttribute(NameOID.COMMON_NAME, names[0]),
+                    ]
+                )
+            )
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
@@ -74,7 +83,7 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         )
         if issuer_named:
             identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())

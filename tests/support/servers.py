@@ -369,3 +369,48 @@ def black_hole() -> Iterator[int]:
             with contextlib.suppress(BlockingIOError):
                 filler.connect(listener.getsockname())
         yield listener.getsockname()[1]
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback; which one does not matter, and nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+
+
+@contextlib.contextmanager
+def admission_webhook(leaf: Leaf) -> Iterator[tuple[str, int]]:
+    """A webhook that admits every object of a Kubernetes API; yields where it listens."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            review = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            answer = {"uid": review["request"]["uid"], "allowed": True}
+            data = json.dumps(
+                {"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": answer}
+            ).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_arguments: object) -> None:
+            """A client that does not trust it is what a test is about."""
+
+    server = Server((own_address(), 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf.certificate, leaf.key)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield server.server_address[0], server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()

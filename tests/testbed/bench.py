@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import bench_checks
 import bench_modules
 import bench_workflow
 from builder import hosts, inventory
@@ -214,6 +215,7 @@ def main() -> int:
             second, second_counted = play(folder)
             say("the same workflow by Flyte and by hand, three times (usually 2 min)")
             workflow = bench_workflow.measure(ANSIBLE, folder / "site", DOMAIN)
+            checks += bench_checks.measure(ANSIBLE, folder / "site", DOMAIN)
             subprocess.run([*BED, "host-up", SCRIPT], check=True, stdout=subprocess.DEVNULL)
             packages, helm = collect(folder)
             say("the plain script (usually 3 min)")

@@ -28,6 +28,11 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     ("too little disk", {"site_minimum_disk_mb": 900_000_000}, ["SITE-15", "900000000 MB", "Free space"]),
     ("an unsupported architecture", {"site_architecture": "riscv64"}, ["SITE-13", "x86_64 or aarch64"]),
     ("a bundle that is not there", {"site_bundle": "/nonexistent"}, ["SITE-05", "/nonexistent", "Correct the path"]),
+    (
+        "a proof without time and image",
+        {"flyte_verify_timeout": 0, "flyte_verify_image": ""},
+        ["FLYTE-48", "flyte_verify_timeout is 0", "FLYTE-49", "flyte_verify_image is ''"],
+    ),
     ("two parts on one port", {"site_s3_port": 443}, ["SITE-04", "443", "site_*_port"]),
 ]
 

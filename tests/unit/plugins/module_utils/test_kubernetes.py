@@ -7,8 +7,6 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
-    INSTALLING_FLYTE,
-    Right,
     not_ready,
     parse_quantity,
     parse_version,
@@ -76,9 +74,3 @@ def test_a_failed_pod_that_was_replaced_or_goes_away_is_no_problem(metadata: dic
 
 def test_a_pod_without_a_status_is_a_problem() -> None:
     assert pod_problem({"metadata": {"name": "x"}}) == "Unknown"
-
-
-def test_a_right_is_named_as_kubectl_names_it() -> None:
-    assert str(Right("create", "deployments", "apps", "flyte")) == "create deployments.apps in flyte"
-    assert str(Right("list", "nodes")) == "list nodes"
-    assert Right("create", "deployments", "apps") in INSTALLING_FLYTE

@@ -38,6 +38,9 @@ def healthy() -> dict[str, Any]:
             pod("coredns", containerStatuses=[{"name": "coredns", "ready": True, "state": {"running": {}}}]),
             pod("helm-install", "Succeeded"),
         ),
+        "/api/v1/pods": items(pod("traefik")),
+        "/api/v1/namespaces/flyte": named("flyte"),
+        "POST /api/v1/namespaces/flyte/pods": {},
     }
 
 
@@ -60,7 +63,8 @@ def test_a_healthy_cluster_passes(api: FakeApi, tmp_path: Path) -> None:
     assert result.statuses("warning") == []
     assert result["kubernetes_version"] == "v1.36.4+k3s1"
     assert "5.93 cores" in result.row("K8S-23")["observed"]
-    assert not [request for request in api.asked if not request.startswith(("GET", "POST /apis/authorization"))]
+    written = [request for request in api.asked if not request.startswith(("GET", "POST /apis/authorization"))]
+    assert written == ["POST /api/v1/namespaces/flyte/pods"]  # by way of trial
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
@@ -120,10 +124,14 @@ def test_each_fault_fails_its_own_check_and_nothing_else(
 
 
 def test_missing_rights_are_named(api: FakeApi, tmp_path: Path) -> None:
-    api.allows = lambda right: right["resource"] != "*" and (right["verb"], right["resource"]) != ("create", "secrets")
+    # Flyte's own right, in the whole cluster, is another one.
+    missing = ("create", "secrets", "flyte")
+    api.allows = lambda right: (
+        right["resource"] != "*" and (right["verb"], right["resource"], right.get("namespace")) != missing
+    )
     result = check(api.kubeconfig(tmp_path))
     assert result.statuses("failed") == ["K8S-29"]
-    assert result.row("K8S-29")["observed"] == "not allowed: create secrets"
+    assert result.row("K8S-29")["observed"] == "not allowed: create secrets in flyte"
 
 
 def test_only_the_rights_asked_for_are_looked_at(api: FakeApi, tmp_path: Path) -> None:
