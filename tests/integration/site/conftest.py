@@ -50,13 +50,19 @@ class Box:
 
     @property
     def site_directory(self) -> Path:
-        """Where the site's files lie on this machine."""
-        return self.folder / "site"
+        """Where the site's files lie on this machine, by default."""
+        return self.inventory / ".flyte/site"
+
+    @property
+    def inventory(self) -> Path:
+        """The folder that is given to Ansible, as a user does."""
+        return self.folder / "inventory"
 
     def describe(self, **variables: Any) -> None:
         """Write the inventory, with further variables from now on."""
         self.variables |= variables
-        inventory.write_one_host(self.folder / "hosts.yml", "box", self.name, self.variables, parts=self.parts)
+        self.inventory.mkdir(exist_ok=True)
+        inventory.write_one_host(self.inventory / "hosts.yml", "box", self.name, self.variables, parts=self.parts)
 
     def shell(self, script: str, *, check: bool = True) -> str:
         """Run a shell script on the host."""
@@ -79,7 +85,7 @@ class Box:
             "-vvv",
             "--diff",
         ]
-        command += [f"--inventory={self.folder / 'hosts.yml'}", *arguments]
+        command += [f"--inventory={self.inventory}", *arguments]
         if variables:
             command += ["--extra-vars", json.dumps(variables)]
         environment = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_FORCE_COLOR="0")
@@ -162,7 +168,6 @@ def fresh_box(name: str, folder: Path, parts: Sequence[str] = inventory.PARTS) -
     subprocess.run([*BED, "host-up", box.name], check=True)
     box.describe(
         site_domain="flyte.test",
-        site_directory=str(box.site_directory),
         site_bundle=os.environ["FLYTE_ONPREM_BUNDLE"],
         **CANARIES,
     )
