@@ -36,9 +36,15 @@ class FakeStore:
     requests: list[str] = field(default_factory=list)
     errors: dict[str, tuple[int, str]] = field(default_factory=lambda: {"PutBucketPolicy": (403, "AccessDenied")})
     answer_to_strangers: str = "InvalidAccessKeyId"
+    name: str = "SeaweedFS"
     address: str = ""
 
     def answer(self, message: Message) -> Message:
+        answered = self.decide(message)
+        answered.headers["server"] = self.name
+        return answered
+
+    def decide(self, message: Message) -> Message:
         path, _, query = message.path.partition("?")
         operation = name_of(message.method, path, query)
         if "authorization" not in message.headers and "X-Amz-Signature" not in query:
@@ -96,7 +102,7 @@ def name_of(method: str, path: str, query: str) -> str:
 
 
 def reply(body: bytes = b"", status: int = 200) -> Message:
-    headers = {"etag": '"e"', "x-amz-request-id": "R4", "server": "Fake", "date": email.utils.formatdate(usegmt=True)}
+    headers = {"etag": '"e"', "x-amz-request-id": "R4", "date": email.utils.formatdate(usegmt=True)}
     return Message("", "", {**headers, "content-length": str(len(body))}, body, status)
 
 
@@ -235,6 +241,13 @@ def test_a_right_beyond_need_is_a_warning(store: FakeStore, answer: tuple[int, s
     assert result.row("S3-41")["status"] == status
     assert {told["right"]: told["verdict"] for told in result["rights"]}["s3:PutBucketPolicy"] == verdict
     assert not result.failed
+
+
+def test_no_policy_is_sent_to_a_store_that_might_take_it(store: FakeStore) -> None:
+    store.name = "a store that nobody knows"
+    result = run(store)
+    assert "PutBucketPolicy" not in store.requests
+    assert {told["right"]: told["verdict"] for told in result["rights"]}["s3:PutBucketPolicy"] == "unknown"
 
 
 def test_a_bucket_is_never_asked_to_be_deleted_of_a_store_that_might_do_it(store: FakeStore) -> None:
