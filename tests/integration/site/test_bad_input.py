@@ -26,6 +26,11 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("too little memory", {"site_minimum_memory_mb": 9_000_000}, ["SITE-14", "9000000 MB", "Add memory"]),
     ("too little disk", {"site_minimum_disk_mb": 900_000_000}, ["SITE-15", "900000000 MB", "Free space"]),
+    (
+        "too little disk for the databases",
+        {"postgresql_minimum_free_mb": 900_000_000},
+        ["PG-07", "900000000 MB", "Free space"],
+    ),
     ("an unsupported architecture", {"site_architecture": "riscv64"}, ["SITE-13", "x86_64 or aarch64"]),
     ("a bundle that is not there", {"site_bundle": "/nonexistent"}, ["SITE-05", "/nonexistent", "Correct the path"]),
     (
@@ -105,3 +110,33 @@ def test_a_bundle_with_a_wrong_checksum_is_named(box: Box, tmp_path: Path) -> No
     code, output = box.run("site", variables={"site_bundle": str(bundle)})
     assert code != 0
     assert "SITE-07" in output and chart.name in output and "changed=0" in output
+
+
+TOKEN = "TokenOfTheClusterThatIsThere"
+
+
+@pytest.fixture
+def state_of_a_cluster(box: Box) -> Any:
+    """What tells the token of a cluster whose state the host has."""
+    box.shell(
+        "install -d -m 0700 /var/lib/rancher/k3s/server && umask 077 && "
+        f"echo K10{'0a' * 32}::server:{TOKEN} >/var/lib/rancher/k3s/server/token"
+    )
+    yield
+    box.shell("rm -r /var/lib/rancher/k3s/server; rmdir /var/lib/rancher/k3s /var/lib/rancher")
+
+
+@pytest.mark.usefixtures("state_of_a_cluster")
+@pytest.mark.parametrize("mode", [[], ["--check"]], ids=["run", "check mode"])
+def test_another_token_than_the_clusters_is_refused_and_not_shown(box: Box, mode: list[str]) -> None:
+    code, output = box.run("preflight", *mode)
+    assert code != 0
+    assert "K3S-61" in output and "Put the old token back" in output and "changed=0" in output
+    assert TOKEN not in output
+
+
+@pytest.mark.usefixtures("state_of_a_cluster")
+@pytest.mark.parametrize("token", [TOKEN, f"K10{'0b' * 32}::server:{TOKEN}"], ids=["password", "in full"])
+def test_the_clusters_own_token_is_not_refused(box: Box, token: str) -> None:
+    code, output = box.run("preflight", variables={"site_kubernetes_token": token})
+    assert code == 0, output[-2000:]
