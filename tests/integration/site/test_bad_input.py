@@ -123,7 +123,7 @@ def state_of_a_cluster(box: Box) -> Any:
         f"echo K10{'0a' * 32}::server:{TOKEN} >/var/lib/rancher/k3s/server/token"
     )
     yield
-    box.shell("rm -r /var/lib/rancher/k3s/server; rmdir /var/lib/rancher/k3s /var/lib/rancher")
+    box.shell("rm -r /var/lib/rancher/k3s")
 
 
 @pytest.mark.usefixtures("state_of_a_cluster")
