@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.leaks import forms
 from testbed.builder import hosts, inventory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -121,6 +123,13 @@ class Box:
             self.output += "".join(collected)
 
 
+def changes(output: str) -> int:
+    """How many changes to the box a run reports in its recap. There, localhost has a line of its own."""
+    recap = re.findall(r"^box\s+: .*\bchanged=(\d+)", output, re.M)
+    assert len(recap) == 1, f"the run has no recap of the box:\n{output[-3000:]}"
+    return int(recap[0])
+
+
 def children(pid: int) -> Iterator[int]:
     """Every process below *pid* on this machine, whichever session it is in."""
     parents: dict[int, list[int]] = {}
@@ -146,7 +155,7 @@ def kill_tree(pid: int) -> None:
 
 def watch_arguments(box: Box, stop: threading.Event) -> None:
     """Note every process of this machine and of its containers that shows a canary in its arguments."""
-    needles = [value.encode() for value in CANARIES.values()]
+    needles = [form.encode() for value in CANARIES.values() for form in forms(value)]
     while not stop.wait(0.05):
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.flyte import wait_for
+from support.leaks import shown
 from support.modules import Result, run_module
 
 from ansible_collections.flyte.onprem.plugins.module_utils._pod import SELECTOR
@@ -69,7 +70,7 @@ def flyte(site: Site, **options: Any) -> Result:
 
 def run(main: Callable[[], None], arguments: Json) -> Result:
     result = run_module(main, arguments)
-    assert [name for name, value in CANARIES.items() if value in result.output] == []
+    assert shown(result.output, CANARIES) == {}
     return result
 
 
