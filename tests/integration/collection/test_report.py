@@ -143,9 +143,9 @@ def fleet(tmp_path: Path) -> tuple[subprocess.CompletedProcess, Path]:
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups}}))
     (tmp_path / "play.yml").write_text(FLEET_PLAY)
     for name in ("hamburg", "bremen", "kiel"):
-        (tmp_path / name).mkdir()
+        (tmp_path / ".flyte" / name).mkdir(parents=True)
     run = run_ansible(Path(sys.executable).parent, ROOT / ".collections", tmp_path)
-    return run("ansible-playbook", "-i", "hosts.yml", "play.yml", check=False), tmp_path
+    return run("ansible-playbook", "-i", "hosts.yml", "play.yml", check=False), tmp_path / ".flyte"
 
 
 def test_a_fleet_gets_one_page_with_a_row_for_each_site_the_worst_first(
