@@ -33,8 +33,12 @@ BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
     ("too little disk", {"site_minimum_disk_mb": 900_000_000}, ["SITE-15", "900000000 MB", "Free space"]),
     (
         "too little disk for the databases",
-        {"postgresql_minimum_free_mb": 900_000_000},
-        ["PG-07", "900000000 MB", "Free space"],
+        # On the one mount of these hosts whose size is told.
+        {
+            "postgresql_minimum_free_mb": 900_000_000,
+            "postgresql_settings": {"data_directory": "/var/lib/rancher/postgresql"},
+        },
+        ["PG-07", "900000000 MB", "/var/lib/rancher/postgresql", "Free space"],
     ),
     ("an unsupported architecture", {"site_architecture": "riscv64"}, ["SITE-13", "x86_64 or aarch64"]),
     ("a bundle that is not there", {"site_bundle": "/nonexistent"}, ["SITE-05", "/nonexistent", "Correct the path"]),
