@@ -136,8 +136,8 @@ done
 
 def files_open_to_others(host: Host, secrets: Iterable[str]) -> set[str]:
     """Files of the host that hold one of these and that any user can read."""
-    # The first and last lines of a key in PEM stand in programs, too.
-    lines = [line for secret in secrets for line in secret.splitlines() if not line.startswith("-----")]
+    # The first and last lines of a key in PEM stand in programs, too, and what is short stands anywhere.
+    lines = [line for secret in secrets for line in secret.splitlines() if len(line) >= 16 and line[0] != "-"]
     patterns = host.check_output("umask 077; mktemp /run/patterns.XXXXXX")
     try:
         host.check_output(f"printf '%%s\\n' {' '.join('%s' for _ in lines)} > {patterns}", *lines)
