@@ -204,7 +204,7 @@ def refusal(answer: Answer, path: str) -> Failed | Skipped:
     where = answer.headers.get("location", "")
     if answer.status == 400 and _SPEAKS_TLS in answer.body:
         return Failed(f"{seen}: this port speaks TLS", id=_ELSEWHERE)
-    if answer.status in REDIRECTS and urlsplit(where).path == path:
+    if answer.status in REDIRECTS and _path_of(where) == path:
         return Failed(f"{seen} and leads to {where}", id=_ELSEWHERE)
     if answer.status in (401, 403, *REDIRECTS):
         return Skipped(f"{seen}: Flyte asks for a login, and this check has none")
@@ -214,6 +214,13 @@ def refusal(answer: Answer, path: str) -> Failed | Skipped:
         return Failed(seen, id=_NO_BACKEND)
     words = words_of(answer)
     return Failed(f"{seen}: {words}" if words else seen)
+
+
+def _path_of(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
 
 
 def words_of(answer: Answer) -> str:

@@ -296,7 +296,10 @@ def _use_credentials(configuration: t.Any, user: Json) -> None:
     The library itself goes on as nobody where a plugin fails.
     """
     if user.get("exec") and not configuration.api_key and not configuration.cert_file:
-        raise Failed(f"the plugin {user['exec'].get('command', '')} gave no credentials: it is missing, or it failed")
+        raise Failed(
+            f"the plugin {user['exec'].get('command', '')} gave no credentials: it is missing, or it failed",
+            fix="Install and set up the plugin on the machine that runs the module, until kubectl works there.",
+        )
     refresh = configuration.refresh_api_key_hook
 
     def tidy(configuration: t.Any) -> None:
@@ -313,7 +316,10 @@ def _use_credentials(configuration: t.Any, user: Json) -> None:
     tidy(configuration)
     for value in configuration.api_key.values():
         if not re.fullmatch(r"\w+ [\x21-\xff]+", value):
-            raise Failed("the user's token holds white space, such as a line break, or a character that is not Latin-1")
+            raise Failed(
+                "the user's token holds white space, such as a line break, or a character that is not Latin-1",
+                fix="Write the token anew, as it was given and without anything around it.",
+            )
 
 
 def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -> Check:

@@ -279,6 +279,10 @@ def test_a_redirect_to_a_login_is_no_failure() -> None:
     assert isinstance(refusal(Answer(302, {"location": "https://login.example.com/?to=/api"}, b""), "/api"), Skipped)
 
 
+def test_a_redirect_to_no_address_is_no_traceback() -> None:
+    assert isinstance(refusal(Answer(302, {"location": "https://[flyte/api"}, b""), "/api"), Skipped)
+
+
 def test_a_server_that_wants_tls_is_told_from_one_that_refuses() -> None:
     words = b"Client sent an HTTP request to an HTTPS server."
     assert refusal(Answer(400, {}, words), "/api").id == "FLYTE-25"
