@@ -202,15 +202,19 @@ class Api:
             raise Unanswered(f"{method} {path}: {exc}", proxy=self.proxy) from exc
         except ValueError as exc:
             # A header that cannot be sent stands in its words, and that may be the token.
-            raise Unanswered(f"{method} {path}: the request cannot be sent ({type(exc).__name__})") from None
+            raise Unanswered(
+                f"{method} {path}: the request cannot be sent, or its answer not be read ({type(exc).__name__})"
+            ) from None
 
 
 def _message(exc: t.Any) -> str:
     """What the API server says in words, rather than the document around it."""
+    # Bytes in older releases.
+    body = exc.body.decode("utf-8", "replace") if isinstance(exc.body, bytes) else exc.body
     try:
-        return str(json.loads(exc.body)["message"])
+        return str(json.loads(body)["message"])
     except (TypeError, ValueError, KeyError):
-        return str(exc.body or exc.reason or exc.status)
+        return str(body or exc.reason or exc.status)
 
 
 @contextlib.contextmanager

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from kubernetes import config as kubernetes_config
+from kubernetes.client.exceptions import ApiException
 from support.kubernetes_api import TOKEN, FakeApi, kubernetes_api
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
     Api,
+    ApiError,
     Unanswered,
     not_ready,
     open_api,
@@ -118,8 +120,20 @@ def test_what_cannot_be_sent_is_told_without_its_words(error: ValueError | str) 
 
     with pytest.raises(Unanswered) as caught:
         Api(SimpleNamespace(call_api=call_api), timeout=3).get("/version")
-    assert str(caught.value).startswith("GET /version: the request cannot be sent (")
+    assert str(caught.value).startswith("GET /version: the request cannot be sent, or its")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", ["not ready", b"not ready", '{"message": "not ready"}', b'{"message": "not ready"}'])
+def test_a_refusal_is_shown_in_words_by_all_releases(body: str | bytes) -> None:
+    def call_api(*_arguments: object, **_named: object) -> None:
+        error = ApiException(status=500)
+        error.body = body
+        raise error
+
+    with pytest.raises(ApiError) as caught:
+        Api(SimpleNamespace(call_api=call_api), timeout=3).get("/readyz")
+    assert str(caught.value) == "not ready"
 
 
 def test_the_time_to_wait_is_given_in_the_form_that_all_releases_take() -> None:
