@@ -746,7 +746,8 @@ CLUSTER = (
         title="The kubeconfig can be used",
         expected="a kubeconfig at {kubeconfig} with context {context}",
         cause=(
-            "The file is not there, is no kubeconfig, or has no such context. A site's own is made when its cluster is."
+            "The file is not there, is no kubeconfig, has no such context, or holds a server, an authority or "
+            "credentials that cannot be used. A site's own is made when its cluster is."
         ),
         fix=(
             "Run the playbook flyte.onprem.cluster, which writes the site's kubeconfig, or give the right file and "

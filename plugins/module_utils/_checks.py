@@ -217,12 +217,17 @@ def render(row: Check) -> str:
 
 
 def clean_up_when_ended() -> None:
-    """From now on a signal to terminate ends the module as at the keyboard, so that what it made is cleaned up."""
+    """From now on a signal to end ends the module as at the keyboard, so that what it made is cleaned up."""
+    ending = (signal.SIGTERM, signal.SIGHUP)
 
     def stop(_signal: int, _frame: object) -> None:
+        # A second one must not end the cleaning.
+        for number in ending:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in ending:
+        signal.signal(number, stop)
 
 
 def finish(module: AnsibleModule, report: Report, *, report_only: bool) -> None:

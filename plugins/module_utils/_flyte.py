@@ -19,6 +19,7 @@ import json
 import re
 import socket
 import ssl
+import time
 import typing as t
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -64,6 +65,7 @@ REDIRECTS = (301, 302, 307, 308)
 METADATA = ("/.well-known/oauth-authorization-server", "/config/v1/flyte_client")
 
 Json = _kubernetes.Json
+_Shape = t.TypeVar("_Shape")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def target_of(given: t.Mapping[str, t.Any]) -> Target:
         raise ValueError(f"url: {exc}") from exc
     if given["timeout"] <= 0:
         raise ValueError(f"timeout: {given['timeout']:g} is no number of seconds to wait; give one above 0")
+    if given.get("http_port") is not None and not 0 < given["http_port"] < 65536:
+        raise ValueError(f"http_port: {given['http_port']} is no port; give one from 1 to 65535")
     if given["ca_file"]:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=given["ca_file"])
@@ -127,7 +131,7 @@ def probe_service(
     healthy = report.check("FLYTE-15", lambda: _health(target), after=[reached], **endpoint)
 
     def version() -> str:
-        found = _control_plane_version(call(target, "GET", "/api/v1/version").json())
+        found = control_plane_version(call(target, "GET", "/api/v1/version").json())
         report.facts["flyte_version"] = found
         return f"Flyte {found}"
 
@@ -141,7 +145,7 @@ def probe_service(
     told = report.check("FLYTE-16", version, after=[healthy])
     report.check("FLYTE-26", lambda: _login(target, demanded=told.status == SKIPPED), after=[healthy], **endpoint)
     listed = report.check("FLYTE-17", projects, after=[healthy], project=target.project)
-    report.check("FLYTE-18", lambda: redirect(target, http_port), after=[reached], http_port=str(http_port))
+    probe_redirect(report, target, http_port, after=reached)
     served = report.check("FLYTE-20", lambda: _grpc_health(target, wanted=grpc), after=[healthy], **endpoint)
     report.check("FLYTE-22", lambda: _grpc_version(target), after=[served], **endpoint)
     probe_upload(report, target, wanted=upload, write=write, after=listed)
@@ -200,7 +204,7 @@ def refusal(answer: Answer, path: str) -> Failed | Skipped:
     where = answer.headers.get("location", "")
     if answer.status == 400 and _SPEAKS_TLS in answer.body:
         return Failed(f"{seen}: this port speaks TLS", id=_ELSEWHERE)
-    if answer.status in REDIRECTS and urlsplit(where).path == path:
+    if answer.status in REDIRECTS and _path_of(where) == path:
         return Failed(f"{seen} and leads to {where}", id=_ELSEWHERE)
     if answer.status in (401, 403, *REDIRECTS):
         return Skipped(f"{seen}: Flyte asks for a login, and this check has none")
@@ -210,6 +214,13 @@ def refusal(answer: Answer, path: str) -> Failed | Skipped:
         return Failed(seen, id=_NO_BACKEND)
     words = words_of(answer)
     return Failed(f"{seen}: {words}" if words else seen)
+
+
+def _path_of(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
 
 
 def words_of(answer: Answer) -> str:
@@ -232,17 +243,34 @@ def _health(target: Target) -> str:
     return "/healthcheck gave HTTP 200"
 
 
-def _control_plane_version(answer: Json) -> str:
-    found = answer.get("control_plane_version") or answer.get("controlPlaneVersion") or {}
+def shaped(value: t.Any, kind: type[_Shape]) -> _Shape:
+    """A part of an answer as what it must be. Raises C(Failed) if it is of another shape."""
+    if not isinstance(value, kind):
+        raise Failed("the answer has another shape than Flyte's: something other than Flyte answered")
+    return value
+
+
+def control_plane_version(answer: Json) -> str:
+    found = shaped(answer.get("control_plane_version") or answer.get("controlPlaneVersion") or {}, dict)
     return str(found.get("Version") or found.get("version") or "of unknown version")
 
 
 def project_names(answer: Json) -> list[str]:
     """The ids in the answer of ListProjects."""
-    return [str(project.get("id", "")) for project in answer.get("projects") or []]
+    return [str(shaped(project, dict).get("id", "")) for project in shaped(answer.get("projects") or [], list)]
 
 
-def redirect(target: Target, http_port: int | None) -> str:
+def probe_redirect(report: Report, target: Target, http_port: int | None, *, after: Check) -> None:
+    report.check(
+        "FLYTE-18",
+        lambda: _redirect(target, http_port),
+        after=[after],
+        http_port=str(http_port),
+        host=urlsplit(target.address.endpoint).netloc,
+    )
+
+
+def _redirect(target: Target, http_port: int | None) -> str:
     if http_port is None:
         raise Skipped("no http_port was given")
     plain = _reach.Address("http", target.address.host, http_port, "")
@@ -253,9 +281,19 @@ def redirect(target: Target, http_port: int | None) -> str:
     where = found.headers.get("location", "")
     if found.status not in REDIRECTS:
         raise Failed(f"port {http_port} gave HTTP {found.status}")
-    if not where.startswith(f"https://{target.address.host}"):
+    if not leads_to(where, target.address):
         raise Failed(f"port {http_port} leads to {where or 'nowhere'}")
-    return f"port {http_port} leads to {target.address.endpoint}"
+    return f"port {http_port} leads to {where}"
+
+
+def leads_to(where: str, address: _reach.Address) -> bool:
+    """Whether a redirect leads to an address by TLS; where that is one of plain HTTP, its port is not compared."""
+    try:
+        parts = urlsplit(where)
+        port = parts.port or 443
+    except ValueError:
+        return False
+    return (parts.scheme, parts.hostname) == ("https", address.host) and (not address.tls or port == address.port)
 
 
 def _login(target: Target, *, demanded: bool) -> str:
@@ -307,13 +345,12 @@ def grpc_call(target: Target, method: str) -> bytes:
     grpc = load(GRPC)
     address = target.address
     try:
-        found = _reach.lookup(address.host, address.port, timeout=target.timeout)[0]
+        family, where = _first_that_accepts(address, timeout=target.timeout)
     except OSError as exc:
-        raise Failed(f"looking up {address.host}: {exc.strerror or exc}") from exc
-    where = found[4][0]
+        raise Failed(f"connecting to {address.host}: {exc.strerror or exc}") from exc
     # grpc resolves names in C, where nothing can be pinned; so it is given the address, and the name apart.
     channel = grpc.secure_channel(
-        f"ipv6:[{where}]:{address.port}" if found[0] == socket.AF_INET6 else f"ipv4:{where}:{address.port}",
+        f"ipv6:[{where}]:{address.port}" if family == socket.AF_INET6 else f"ipv4:{where}:{address.port}",
         grpc.ssl_channel_credentials(root_certificates=_roots(target.ca_file)),
         options=(
             ("grpc.ssl_target_name_override", address.host),
@@ -328,6 +365,14 @@ def grpc_call(target: Target, method: str) -> bytes:
         raise grpc_refusal(exc.code().name, str(exc.details() or "")) from exc
     finally:
         channel.close()
+
+
+def _first_that_accepts(address: _reach.Address, *, timeout: float) -> tuple[int, str]:
+    """Family and number of the address that other clients would connect to too. Raises C(OSError)."""
+    deadline = time.monotonic() + timeout
+    found = _reach.lookup(address.host, address.port, timeout=timeout)
+    with _reach.connect(found, deadline=deadline, retries=0) as connection:
+        return connection.family, str(connection.getpeername()[0])
 
 
 def _roots(ca_file: str | None) -> bytes | None:
@@ -475,7 +520,7 @@ def signed_url(answer: Json) -> SignedUrl:
     # Its Content-Length is that of the digest, not of the file (stow v0.3.12, s3/container.go); clients send their own.
     headers = {
         str(key): str(value)
-        for key, value in (answer.get("headers") or {}).items()
+        for key, value in shaped(answer.get("headers") or {}, dict).items()
         if str(key).lower() not in ("content-length", "content-md5")
     }
     return SignedUrl(address=address, path=path, bucket=urlsplit(native).netloc or "of the site", headers=headers)

@@ -39,7 +39,7 @@ def probe_service(
     endpoint = {"endpoint": target.address.endpoint, "host": target.address.host}
 
     def projects() -> str:
-        names = _flyte.project_names(call(target, PROJECTS, {}).get("projects") or {})
+        names = _flyte.project_names(_flyte.shaped(call(target, PROJECTS, {}).get("projects") or {}, dict))
         report.facts["projects"] = names
         if target.project not in names:
             raise Failed(f"no project {target.project}; there are: {', '.join(names) or 'none'}")
@@ -49,7 +49,7 @@ def probe_service(
     listed = report.check("FLYTE-17", projects, after=[reached], project=target.project)
     routed = report.check(_NO_ROUTES, lambda: _routes(target), after=[listed], **endpoint)
     report.check("FLYTE-27", lambda: _forwarded(target), after=[routed], **endpoint)
-    report.check("FLYTE-18", lambda: _flyte.redirect(target, http_port), after=[reached], http_port=str(http_port))
+    _flyte.probe_redirect(report, target, http_port, after=reached)
     report.check("FLYTE-20", lambda: _grpc(target, wanted=grpc), after=[listed], **endpoint)
     _flyte.probe_upload(report, target, wanted=upload, write=write, after=listed, locate=upload_location)
     return listed

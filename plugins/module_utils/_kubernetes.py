@@ -17,6 +17,7 @@ import datetime
 import json
 import os
 import re
+import ssl
 import typing as t
 from dataclasses import dataclass
 
@@ -69,7 +70,23 @@ class ApiError(Exception):
 
 
 class Unanswered(Exception):
-    """A request got no answer."""
+    """A request got no answer. C(proxy) is the address of the proxy that it went through; empty if through none."""
+
+    def __init__(self, message: str, *, proxy: str = "") -> None:
+        super().__init__(message)
+        self.proxy = proxy
+
+    def outcome(self) -> Failed:
+        if not self.proxy:
+            return Failed(str(self), id=ANSWERS)
+        return Failed(
+            f"{self} (asked through the proxy {self.proxy})",
+            id=ANSWERS,
+            fix=(
+                "Name the API server's host in the environment variable NO_PROXY of the module, or let the proxy pass "
+                "requests on to it."
+            ),
+        )
 
 
 class Api:
@@ -80,8 +97,15 @@ class Api:
         self._timeout = timeout
 
     @property
-    def server(self) -> str:
-        return str(self._client.configuration.host)
+    def address(self) -> _reach.Address:
+        """Where the API server is. Raises C(ValueError), with a text that is not for people, for what is no address."""
+        return _reach.parse_url(str(self._client.configuration.host))
+
+    @property
+    def proxy(self) -> str:
+        """The proxy that requests go through, without a user's name or password; empty if through none."""
+        found = getattr(self._client.rest_client.pool_manager, "proxy", None)
+        return f"{found.scheme}://{found.host}:{found.port}" if found else ""
 
     @property
     def ca_file(self) -> str | None:
@@ -103,7 +127,7 @@ class Api:
         path = self._client.configuration.cert_file
         if not path:
             return ""
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
 
     def get(self, path: str, **query: str) -> Json:
@@ -141,8 +165,8 @@ class Api:
         answer = self._ask(method, path, query=query or {}, body=body, kind=kind)
         try:
             return dict(json.loads(answer))
-        except ValueError as exc:
-            raise Unanswered(f"the answer to {path} is not JSON") from exc
+        except (ValueError, TypeError) as exc:
+            raise Unanswered(f"the answer to {path} is not a JSON object") from exc
 
     def _ask(
         self,
@@ -168,21 +192,29 @@ class Api:
                 auth_settings=["BearerToken"],
                 _preload_content=False,
                 _return_http_data_only=True,
-                _request_timeout=self._timeout,
+                # Releases before 35 ignore a number that is no int.
+                _request_timeout=(self._timeout, self._timeout),
             )
             return bytes(answer.data)
         except ApiException as exc:
             raise ApiError(exc.status, _message(exc)) from exc
         except (HTTPError, OSError) as exc:
-            raise Unanswered(f"{method} {path}: {exc}") from exc
+            raise Unanswered(f"{method} {path}: {exc}", proxy=self.proxy) from exc
+        except ValueError as exc:
+            # A header that cannot be sent stands in its words, and that may be the token.
+            raise Unanswered(
+                f"{method} {path}: the request cannot be sent, or its answer not be read ({type(exc).__name__})"
+            ) from None
 
 
 def _message(exc: t.Any) -> str:
     """What the API server says in words, rather than the document around it."""
+    # Bytes in older releases.
+    body = exc.body.decode("utf-8", "replace") if isinstance(exc.body, bytes) else exc.body
     try:
-        return str(json.loads(exc.body)["message"])
+        return str(json.loads(body)["message"])
     except (TypeError, ValueError, KeyError):
-        return str(exc.body or exc.reason or exc.status)
+        return str(body or exc.reason or exc.status)
 
 
 @contextlib.contextmanager
@@ -194,7 +226,7 @@ def cluster(
 
     def read() -> str:
         found.append(open_api(kubeconfig, context, timeout=timeout))
-        return f"for the API at {found[0].server}"
+        return f"for the API at {found[0].address.endpoint}"
 
     row = report.check(KUBECONFIG, read)
     try:
@@ -207,7 +239,7 @@ def cluster(
 def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> Api:
     """A client for one context of a kubeconfig. Raises C(Failed) if there is none to be had."""
     kubernetes = load(KUBERNETES)
-    from kubernetes.config import ConfigException, new_client_from_config  # noqa: PLC0415
+    from kubernetes.config import ConfigException, load_kube_config  # noqa: PLC0415
 
     path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
     for part in path.split(os.pathsep):
@@ -216,20 +248,82 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
     configuration = kubernetes.client.Configuration()
     # A retry would cost a dead address its timeout once more.
     configuration.retries = 0
+    # What the library takes where the file names no server is not what anybody meant.
+    configuration.host = ""
     try:
-        client = new_client_from_config(
+        load_kube_config(
             config_file=path, context=context or None, client_configuration=configuration, persist_config=False
         )
+        _use_credentials(configuration, _user(path, context))
+        client = kubernetes.client.ApiClient(configuration=configuration)
     except ConfigException as exc:
         raise Failed(f"{path}: {exc}") from exc
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as exc:
+        if exc.__traceback__ and exc.__traceback__.tb_next is None:
+            raise  # by one of the calls above and not by what they read: a fault of this program
         # Whatever is not YAML of the right shape ends in one of these; a parser's message may quote the file.
         raise Failed(f"{path} is not a kubeconfig ({type(exc).__name__})") from exc
     except Exception as exc:
         if type(exc).__module__.partition(".")[0] != "yaml":
             raise
         raise Failed(f"{path} is not YAML") from exc
-    return Api(client, timeout=timeout)
+    api = Api(client, timeout=timeout)
+    try:
+        tls = api.address.tls
+    except ValueError:
+        # Not its words, nor the address: there may be a password in it.
+        raise Failed(
+            f"{path}: the cluster's server is no address of the form https://host:port without a user name"
+        ) from None
+    if tls and api.verifies and api.ca_file:
+        try:
+            ssl.create_default_context(cafile=api.ca_file)
+        except OSError as exc:
+            raise Failed(f"{path}: the cluster's certificate-authority holds no certificate that can be read") from exc
+    return api
+
+
+def _user(path: str, context: str | None) -> Json:
+    """What a kubeconfig that could be read says about the user of a context."""
+    from kubernetes.config.kube_config import KubeConfigMerger  # noqa: PLC0415
+
+    config = KubeConfigMerger(path).config
+    name = config["contexts"].get_with_name(context or config["current-context"])["context"].safe_get("user")
+    users = config["users"] if name and config.safe_get("users") else None
+    found = users.get_with_name(name, safe=True) if users else None
+    return dict(found["user"].value) if found else {}
+
+
+def _use_credentials(configuration: t.Any, user: Json) -> None:
+    """Refuse credentials that no request can hold, and a plugin that gave none. Raises C(Failed), without any of them.
+
+    The library itself goes on as nobody where a plugin fails.
+    """
+    if user.get("exec") and not configuration.api_key and not configuration.cert_file:
+        raise Failed(
+            f"the plugin {user['exec'].get('command', '')} gave no credentials: it is missing, or it failed",
+            fix="Install and set up the plugin on the machine that runs the module, until kubectl works there.",
+        )
+    refresh = configuration.refresh_api_key_hook
+
+    def tidy(configuration: t.Any) -> None:
+        # As kubectl does, which leaves a token that stands in the kubeconfig itself as it is.
+        if "token" not in user:
+            configuration.api_key = {name: value.strip() for name, value in configuration.api_key.items()}
+
+    def refreshed(configuration: t.Any) -> None:
+        refresh(configuration)
+        tidy(configuration)
+
+    if refresh:
+        configuration.refresh_api_key_hook = refreshed
+    tidy(configuration)
+    for value in configuration.api_key.values():
+        if not re.fullmatch(r"\w+ [\x21-\xff]+", value):
+            raise Failed(
+                "the user's token holds white space, such as a line break, or a character that is not Latin-1",
+                fix="Write the token anew, as it was given and without anything around it.",
+            )
 
 
 def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -> Check:
@@ -252,7 +346,7 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
 
     certificate = report.check(CLIENT_CERTIFICATE, client_certificate, after=[after])
     report.check(VERIFIED, verified, after=[after])
-    address = _reach.parse_url(api.server) if api else _reach.Address("https", "the API server", 0, "")
+    address = api.address if api else _reach.Address("https", "the API server", 0, "")
     context = {"endpoint": address.endpoint if api else "the API server", "host": address.host}
     row = after
     if api:
@@ -278,7 +372,7 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
             # Even a user without any right may ask for the version, unless an administrator has changed that.
             return f"known to the API server ({exc})"
         except Unanswered as exc:
-            raise Failed(str(exc), id=ANSWERS) from exc
+            raise exc.outcome() from exc
         return "known to the API server"
 
     def ready() -> str:
@@ -291,7 +385,7 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
                 raise Skipped(f"this user may not ask: {exc}") from exc
             raise Failed(not_ready(str(exc))) from exc
         except Unanswered as exc:
-            raise Failed(str(exc), id=ANSWERS) from exc
+            raise exc.outcome() from exc
         return "/readyz says ok"
 
     # Nobody is let in by a certificate that is not valid. A user without one has a token, say.
@@ -337,7 +431,7 @@ def asked(request: t.Callable[[], t.Any]) -> t.Any:
             raise Skipped(f"this user may not ask: {exc}") from exc
         raise Failed(f"the API server said: {exc} (HTTP {exc.status})", id=ANSWERS) from exc
     except Unanswered as exc:
-        raise Failed(str(exc), id=ANSWERS) from exc
+        raise exc.outcome() from exc
 
 
 @dataclass(frozen=True)
@@ -367,8 +461,8 @@ def parse_version(text: str) -> tuple[int, int]:
 
 
 def parse_quantity(text: str) -> float:
-    """A Kubernetes quantity as a number: C(1930m) is 1.93, C(4Gi) is 4294967296. Raises C(ValueError)."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", str(text))
+    """A Kubernetes quantity as a number: C(1930m) is 1.93, C(1e3) is 1000, C(4Gi) 4294967296. Raises C(ValueError)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+(?=$))?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", str(text))
     if found is None:
         raise ValueError(f"{text!r} is no quantity such as 500m, 4 or 8Gi")
     number, unit = float(found.group(1)), found.group(2) or ""
@@ -477,25 +571,39 @@ def nodes_verdict(nodes: t.Sequence[Json], expected: int | None) -> str:
     return f"{len(nodes)} ready"
 
 
+def _takes_pods(node: Json) -> bool:
+    """Whether pods like Flyte's, which tolerate no taint, may be placed on a node."""
+    spec = node.get("spec") or {}
+    taints = [taint for taint in spec.get("taints") or [] if taint.get("effect") in ("NoSchedule", "NoExecute")]
+    return not spec.get("unschedulable") and not taints
+
+
+def _without(nodes: t.Sequence[Json]) -> str:
+    """Names the nodes that were left out of a sum; empty if all count."""
+    names = [str(node["metadata"]["name"]) for node in nodes if not _takes_pods(node)]
+    return f", without the nodes that are cordoned or tainted: {', '.join(names)}" if names else ""
+
+
 def _allocatable(nodes: t.Sequence[Json], resource: str) -> float:
     """What all nodes together give to pods; nodes that take none are left out."""
     return sum(
         parse_quantity(str((node.get("status") or {}).get("allocatable", {}).get(resource, "0")))
         for node in nodes
-        if not (node.get("spec") or {}).get("unschedulable")
+        if _takes_pods(node)
     )
 
 
 def cpu_verdict(nodes: t.Sequence[Json], minimum: float) -> str:
     found = _allocatable(nodes, "cpu")
+    seen = f"{found:g} cores{_without(nodes)}"
     if found < minimum:
-        raise Failed(f"{found:g} cores")
-    return f"{found:g} cores"
+        raise Failed(seen)
+    return seen
 
 
 def memory_verdict(nodes: t.Sequence[Json], minimum: float) -> str:
     found = _allocatable(nodes, "memory")
-    seen = f"{found / 2**20:.0f} MiB"
+    seen = f"{found / 2**20:.0f} MiB{_without(nodes)}"
     if found < minimum:
         raise Failed(seen)
     return seen
@@ -507,11 +615,12 @@ def task_verdict(nodes: t.Sequence[Json], cpu: float, memory: float) -> str:
         raise Skipped("neither task_cpu nor task_memory was given")
     sizes = [(_allocatable([node], "cpu"), _allocatable([node], "memory")) for node in nodes]
     if any(cores >= cpu and size >= memory for cores, size in sizes):
-        return f"{sum(cores >= cpu and size >= memory for cores, size in sizes)} of {len(sizes)} nodes"
+        fit = sum(cores >= cpu and size >= memory for cores, size in sizes)
+        return f"{fit} of {len(sizes)} nodes{_without(nodes)}"
     largest = "; ".join(
         f"{cores:g} cores and {size / 2**20:.0f} MiB" for cores, size in sorted(sizes, reverse=True)[:3]
     )
-    raise Failed(f"no node gives that much; the largest give {largest}")
+    raise Failed(f"no node gives that much; the largest give {largest}{_without(nodes)}")
 
 
 def storage_verdict(classes: t.Sequence[Json], wanted: str) -> str:

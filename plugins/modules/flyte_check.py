@@ -116,6 +116,14 @@ options:
 requirements:
   - kubernetes >= 29, < 37 (Python package), with O(kubeconfig)
   - grpcio (Python package), for O(grpc)
+attributes:
+  check_mode:
+    details:
+      - The upload leaves one object in the object store, the same each time. Nothing else is written.
+      - In check mode nothing is uploaded, and the rows that need it are V(skipped).
+  idempotent:
+    details:
+      - Each check writes that one object anew, with the same name and content.
 extends_documentation_fragment:
   - flyte.onprem.attributes
   - flyte.onprem.attributes.check

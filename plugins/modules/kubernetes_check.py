@@ -174,6 +174,8 @@ extends_documentation_fragment:
 notes:
   - In check mode no pod is run; all else is the same. To try whether a pod is admitted, and to ask for a right, makes
     nothing.
+  - Requests go through the proxy that C(HTTP_PROXY) or C(HTTPS_PROXY) names, except to hosts in C(NO_PROXY), where the
+    library reads them; name, port and certificate of the API server are looked at without it.
   - Where the module itself is killed, Kubernetes stops the pod after O(pod_timeout), and the next check deletes it.
   - The pod has the label C(app.kubernetes.io/component=kubernetes-check), runs as nobody with no rights, and is
     admitted at every pod security level.

@@ -8,14 +8,19 @@ from __future__ import annotations
 import base64
 import datetime
 import re
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.kubernetes_api import FakeApi, items, kubernetes_api, named, pod
 from support.pki import Authority
+from support.servers import silent_port
 
+from ansible_collections.flyte.onprem.plugins.module_utils import _reach
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     FAILED,
@@ -29,12 +34,17 @@ from ansible_collections.flyte.onprem.plugins.module_utils._flyte import (
     UPLOAD_SIZE,
     Answer,
     Installation,
+    control_plane_version,
     fields,
+    grpc_call,
     grpc_refusal,
+    leads_to,
     probe_cluster,
+    project_names,
     refusal,
     signed_url,
     store_refusal,
+    target_of,
     upload_content,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import open_api
@@ -269,6 +279,10 @@ def test_a_redirect_to_a_login_is_no_failure() -> None:
     assert isinstance(refusal(Answer(302, {"location": "https://login.example.com/?to=/api"}, b""), "/api"), Skipped)
 
 
+def test_a_redirect_to_no_address_is_no_traceback() -> None:
+    assert isinstance(refusal(Answer(302, {"location": "https://[flyte/api"}, b""), "/api"), Skipped)
+
+
 def test_a_server_that_wants_tls_is_told_from_one_that_refuses() -> None:
     words = b"Client sent an HTTP request to an HTTPS server."
     assert refusal(Answer(400, {}, words), "/api").id == "FLYTE-25"
@@ -339,3 +353,81 @@ def test_an_answer_without_a_url_does_not_show_what_it_holds(url: str) -> None:
 def test_what_is_uploaded_is_larger_than_proxies_and_single_parts_like_and_the_same_each_time() -> None:
     assert len(upload_content()) == UPLOAD_SIZE > 5 * 2**20
     assert upload_content() == upload_content()
+
+
+# address, where plain HTTP leads, whether that is right
+REDIRECTIONS = [
+    ("https://127.0.0.1", "https://127.0.0.1/healthcheck", True),
+    ("https://127.0.0.1", "https://127.0.0.1.evil.example/healthcheck", False),
+    ("https://flyte.example.com", "https://Flyte.example.com:443/", True),
+    ("https://flyte.example.com", "https://flyte.example.com:8443/", False),
+    ("https://flyte.example.com:8443", "https://flyte.example.com:8443/", True),
+    ("https://flyte.example.com:8443", "https://flyte.example.com/", False),
+    ("https://flyte.example.com", "http://flyte.example.com/", False),
+    ("https://[::1]:8443", "https://[::1]:8443/", True),
+    ("https://[::1]", "https://[::2]/", False),
+    ("http://flyte.example.com:8080", "https://flyte.example.com/", True),
+    ("https://flyte.example.com", "https://flyte.example.com:99999/", False),
+    ("https://flyte.example.com", "https://[flyte", False),
+    ("https://flyte.example.com", "", False),
+]
+
+
+@pytest.mark.parametrize(("address", "where", "right"), REDIRECTIONS)
+def test_a_redirect_is_compared_as_an_address_and_not_as_text(address: str, where: str, right: bool) -> None:
+    assert leads_to(where, _reach.parse_url(address)) == right
+
+
+def target(**option: Any) -> Any:
+    return target_of({"url": "https://x", "ca_file": None, "timeout": 3, "project": "p", "domain": "d", **option})
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536])
+def test_a_port_that_is_none_is_refused(port: int) -> None:
+    with pytest.raises(ValueError, match=f"http_port: {port} is no port"):
+        target(http_port=port)
+
+
+@pytest.mark.parametrize("port", [None, 1, 65535])
+def test_any_port_will_do(port: int | None) -> None:
+    assert target(http_port=port).project == "p"
+
+
+def test_grpc_goes_to_the_address_that_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled: list[str] = []
+
+    def secure_channel(where: str, _credentials: object, *, options: object) -> SimpleNamespace:
+        del options
+        dialled.append(where)
+        return SimpleNamespace(unary_unary=lambda *_a, **_k: lambda *_a, **_k: b"answer", close=lambda: None)
+
+    monkeypatch.setitem(
+        sys.modules,
+        "grpc",
+        SimpleNamespace(
+            secure_channel=secure_channel, ssl_channel_credentials=lambda **_k: None, RpcError=ConnectionError
+        ),
+    )
+    with silent_port() as port:
+        # Nobody listens on the first one.
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(_reach, "lookup", lambda *_arguments, **_named: found)
+        assert grpc_call(target(url=f"https://flyte.example.com:{port}"), "/x/Y") == b"answer"
+    assert dialled == [f"ipv4:127.0.0.1:{port}"]
+
+
+@pytest.mark.parametrize("answer", [{"projects": ["a"]}, {"projects": {"id": "a"}}, {"projects": "a"}])
+def test_projects_of_another_shape_are_told(answer: dict[str, Any]) -> None:
+    with pytest.raises(Failed, match="another shape"):
+        project_names(answer)
+
+
+@pytest.mark.parametrize("version", ["v1", ["v1"]])
+def test_a_version_of_another_shape_is_told(version: Any) -> None:
+    with pytest.raises(Failed, match="another shape"):
+        control_plane_version({"control_plane_version": version})
+
+
+def test_headers_of_another_shape_are_told() -> None:
+    with pytest.raises(Failed, match="another shape"):
+        signed_url({"signed_url": "https://s3.example.com/x?y=z", "headers": ["a"]})

@@ -44,6 +44,14 @@ def test_what_answers_without_an_ingress_passes(fake: FakeFlyte2) -> None:
     assert rows["FLYTE-20"][0] == SKIPPED
 
 
+@pytest.mark.parametrize("projects", [["a"], {"projects": ["a"]}])
+def test_projects_of_another_shape_are_told(fake: FakeFlyte2, projects: Any) -> None:
+    fake.answers[f"{PREFIX}project.ProjectService/ListProjects"] = (200, {"projects": projects})
+    status, seen = look(fake)["FLYTE-17"]
+    assert status == FAILED
+    assert "another shape" in seen
+
+
 def test_a_404_of_flytes_own_is_no_missing_route(fake: FakeFlyte2) -> None:
     run = f"{PREFIX}workflow.RunService/ListRuns"
     fake.answers[run] = (404, {"code": "not_found", "message": "no such project"})
