@@ -72,7 +72,12 @@ PART_SIZE = 5 * MIB  # the least that S3 takes for a part that is not the last
 SIGNED_URL_SECONDS = 300
 
 # While one of these stands, nothing else can be asked.
-FATAL = frozenset(("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38", "S3-42", "TLS-14"))
+FATAL = frozenset(
+    ("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38", "S3-42", "S3-46", "TLS-14")
+)
+
+# Of a key; the key itself is never shown.
+UNSENDABLE = "contains white space, a control character, or one outside Latin-1, and cannot be sent"
 
 CHECK_MODE = "check mode: nothing is written"
 
@@ -176,6 +181,7 @@ class Examination:
         return row
 
     def run(self) -> Report:
+        sendable = self.check("S3-46", self.keys_can_be_sent)
         reached = reach(
             self.report,
             self.address,
@@ -183,6 +189,7 @@ class Examination:
             ca_file=self.store.ca_file,
             timeout=self.store.timeout,
             retries=self.store.retries,
+            after=[sendable],
         )
         greeted = self.check("S3-24", self.greet, after=[reached])
         self.check("S3-08", self.compare_clocks, after=[greeted])
@@ -203,6 +210,14 @@ class Examination:
         return self.report
 
     # The store as a whole
+
+    def keys_can_be_sent(self) -> str:
+        if not self.store.access_key:
+            return "none are given; boto3 looks for them"
+        for name in ("access_key", "secret_key", "session_token"):
+            if unsendable(getattr(self.store, name) or ""):
+                raise Failed(f"{name} {UNSENDABLE}")
+        return "no character that a header refuses"
 
     def greet(self) -> str:
         """An unsigned request: is this S3 at all? Its answer also tells the time."""
@@ -867,6 +882,12 @@ def context_of(bucket: Bucket) -> dict[str, str]:
     return {"bucket": bucket.name, "probe_prefix": bucket.folder}
 
 
+def unsendable(key: str) -> bool:
+    return any(
+        letter.isspace() or ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 or ord(letter) > 0xFF for letter in key
+    )
+
+
 def describe_age(seconds: float) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
@@ -971,6 +992,11 @@ def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments:
     except (exceptions.EndpointConnectionError, exceptions.SSLError) as exc:
         kind = Unroutable if virtual else Unanswered
         raise kind(operation=name, code=type(exc).__name__, words=str(exc)) from exc
+    except exceptions.HTTPClientError as exc:
+        if "header value" in str(exc) or isinstance(exc.kwargs.get("error"), ValueError):
+            # Keys that boto3 found by itself; the words hold the header, and with it what must not be shown.
+            raise Failed(f"a key that boto3 found {UNSENDABLE}", id="S3-46") from None
+        raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
     except exceptions.BotoCoreError as exc:
         raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
 

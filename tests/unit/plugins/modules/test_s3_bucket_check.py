@@ -376,3 +376,32 @@ def test_a_missing_library_is_named(store: FakeStore, monkeypatch: pytest.Monkey
     result = run(store)
     assert result.failed
     assert "boto3 >= 1.26" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("access_key", "canary word\n"),
+        ("secret_key", "canary\u00a0word"),
+        ("session_token", "canary-word\n"),
+        ("session_token", "canary\x7fword"),
+        ("session_token", "canary\u2013word"),
+    ],
+)
+def test_a_key_that_no_header_can_carry_is_refused_without_its_words(store: FakeStore, option: str, value: str) -> None:
+    result = run(store, **{option: value})
+    assert result.statuses("failed") == ["S3-46"]
+    assert result.row("S3-46")["observed"].startswith(f"{option} contains white space")
+    assert "canary" not in str(result.values)
+    assert store.requests == []
+
+
+def test_a_key_that_boto3_found_and_no_header_can_carry_is_told_without_its_words(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "flyte")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "canary word\n")
+    result = run(store, access_key=None, secret_key=None)
+    assert result.statuses("failed") == ["S3-46"]
+    assert "canary" not in str(result.values)
