@@ -228,9 +228,9 @@ class Examination:
         ended = time.time()
         self.report.facts["server"] = headers.get("server", "")
         self.report.facts["latency_ms"] = round((ended - started) * 1000, 1)
-        date = email.utils.parsedate_to_datetime(headers["date"]) if "date" in headers else None
+        date = seconds_of(headers.get("date", ""))
         if date is not None:
-            self.report.facts["clock_skew"] = round(date.timestamp() - (started + ended) / 2, 1)
+            self.report.facts["clock_skew"] = round(date - (started + ended) / 2, 1)
         error = parse_error(body)
         if error is None and status >= 500:
             raise Failed(f"HTTP {status} from {headers.get('server', 'a server')}", id="S3-30")
@@ -241,7 +241,7 @@ class Examination:
     def compare_clocks(self) -> str:
         skew = self.report.facts.get("clock_skew")
         if skew is None:
-            raise Skipped("the answer holds no Date")
+            raise Skipped("the answer holds no Date that can be read")
         seen = f"the store is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} this machine"
         if abs(skew) <= 1:  # Date holds whole seconds
             return "they agree"
@@ -260,7 +260,7 @@ class Examination:
         def ask() -> str:
             try:
                 answer = self.call(self.client.list_buckets)
-                names.extend(str(bucket["Name"]) for bucket in answer.get("Buckets") or [])
+                names.extend(str(bucket["Name"]) for bucket in answer.get("Buckets") or [] if "Name" in bucket)
             except S3Error as exc:
                 # Only whoever is known and signs rightly is told that he may not, or that the store can not.
                 if not exc.denied and exc.fault not in ("S3-26", "S3-28", "S3-32"):
@@ -528,7 +528,7 @@ class BucketExamination:
             )
             size = sum(len(part) for part in parts)
             if self.passed("S3-13"):
-                seen = self.call(self.client.head_object, Key=key)["ContentLength"]
+                seen = self.call(self.client.head_object, Key=key).get("ContentLength", "of an unknown number")
                 if seen != size:
                     raise Failed(f"{size} bytes were written, {seen} are there")
         except S3Error as exc:
@@ -723,7 +723,7 @@ class BucketExamination:
         return [
             Left(key=str(item["Key"]), version=real_version(item), modified=item["LastModified"].timestamp())
             for item in listed
-            if not str(item["Key"]).startswith(self.folder)
+            if {"Key", "LastModified"} <= item.keys() and not str(item["Key"]).startswith(self.folder)
         ]
 
     def remove_left(self, item: Left) -> None:
@@ -811,8 +811,11 @@ class BucketExamination:
         written.version = real_version(answer)
 
     def get_object(self, name: str) -> bytes:
-        answer = self.call(self.client.get_object, Key=self.folder + name)
-        return bytes(answer["Body"].read())
+        def get_object(**arguments: t.Any) -> bytes:
+            # The body as well, which may stall or break off in the middle.
+            return bytes(self.client.get_object(**arguments)["Body"].read())
+
+        return self.call(get_object, Key=self.folder + name)
 
     def delete_object(self, key: str) -> None:
         answer = self.call(self.client.delete_object, Key=key)
@@ -827,13 +830,13 @@ class BucketExamination:
 
     def begin_upload(self, name: str) -> tuple[str, str]:
         key = self.folder + name
-        upload = str(self.call(self.client.create_multipart_upload, Key=key)["UploadId"])
+        upload = told("UploadId", self.call(self.client.create_multipart_upload, Key=key))
         self.uploads.append((key, upload))
         return key, upload
 
     def upload_part(self, key: str, upload: str, number: int, content: bytes) -> dict[str, t.Any]:
         answer = self.call(self.client.upload_part, Key=key, UploadId=upload, PartNumber=number, Body=content)
-        return {"PartNumber": number, "ETag": answer["ETag"]}
+        return {"PartNumber": number, "ETag": told("ETag", answer)}
 
     def complete_upload(self, key: str, upload: str, parts: list[dict[str, t.Any]]) -> None:
         written = Written(key=key)
@@ -888,6 +891,14 @@ def unsendable(key: str) -> bool:
     )
 
 
+def seconds_of(date: str) -> float | None:
+    """A Date header in seconds since 1970; C(None) for what is none."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):  # TypeError: Python 3.9
+        return None
+
+
 def describe_age(seconds: float) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
@@ -899,6 +910,18 @@ def real_version(answer: t.Mapping[str, t.Any]) -> str:
     """The version id of an answer; C(null) is that of a bucket without versions."""
     version = str(answer.get("VersionId") or "")
     return "" if version == "null" else version
+
+
+def told(name: str, answer: t.Mapping[str, t.Any]) -> str:
+    """What an answer to a request of an upload in parts must tell, or none of its parts can be put together."""
+    if not answer.get(name):
+        raise Failed(
+            f"an answer holds no {name}",
+            id="S3-15",
+            cause="The store does not speak S3 here, or a proxy before it drops headers or changes bodies.",
+            fix="Let the proxy pass the header ETag and the bodies of answers unchanged; else look at the store's log.",
+        )
+    return str(answer[name])
 
 
 def same(content: bytes, expected: bytes, *, id: str = "S3-40") -> str:
@@ -975,6 +998,7 @@ def refuse_another_region(response: tuple[t.Any, t.Mapping[str, t.Any]] | None, 
 def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments: t.Any) -> Answer:
     """Run one boto3 operation and turn whatever it raises into C(S3Error)."""
     from botocore import exceptions  # noqa: PLC0415  see _imports.py
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
     name = "".join(word.capitalize() for word in operation.__name__.split("_"))
     try:
@@ -987,7 +1011,11 @@ def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments:
         raise S3Error(operation=name, code="InvalidBucketName", words=str(exc)) from exc
     except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as exc:
         raise Unanswered(operation=name, code="no answer in time") from exc
-    except exceptions.ConnectionClosedError as exc:
+    except (
+        exceptions.ConnectionClosedError,
+        exceptions.IncompleteReadError,
+        exceptions.ResponseStreamingError,
+    ) as exc:
         raise Unanswered(operation=name, code="ConnectionClosed") from exc
     except (exceptions.EndpointConnectionError, exceptions.SSLError) as exc:
         kind = Unroutable if virtual else Unanswered
@@ -999,6 +1027,8 @@ def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments:
         raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
     except exceptions.BotoCoreError as exc:
         raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
+    except (ResponseParserError, ValueError) as exc:  # a body that is no XML, a date that is none
+        raise S3Error(operation=name, code="an answer that cannot be read", words=type(exc).__name__) from exc
 
 
 def http_request(

@@ -310,6 +310,9 @@ def main() -> None:
     try:
         if params["ca_file"]:
             ssl.create_default_context(cafile=params["ca_file"])
+    except OSError as exc:  # ssl.SSLError is one
+        module.fail_json(msg=f"ca_file {params['ca_file']} cannot be used: {exc}")
+    try:
         with pinned(params["resolve"]):
             report = examine(
                 Store(
@@ -328,8 +331,6 @@ def main() -> None:
                 [parse_bucket(given) for given in params["buckets"]],
                 write=not module.check_mode,
             )
-    except OSError as exc:  # ssl.SSLError is one
-        module.fail_json(msg=f"ca_file {params['ca_file']} cannot be used: {exc}")
     except ValueError as exc:
         module.fail_json(msg=str(exc))
     finish(module, report, report_only=params["report_only"])

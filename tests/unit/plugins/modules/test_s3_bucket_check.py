@@ -11,7 +11,7 @@ from __future__ import annotations
 import email.utils
 import socket
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -405,3 +405,59 @@ def test_a_key_that_boto3_found_and_no_header_can_carry_is_told_without_its_word
     result = run(store, access_key=None, secret_key=None)
     assert result.statuses("failed") == ["S3-46"]
     assert "canary" not in str(result.values)
+
+
+@pytest.mark.parametrize("stalls", [True, False])
+def test_a_body_that_ends_in_the_middle_is_no_answer(store: FakeStore, stalls: bool) -> None:
+    def cut(message: Message) -> Message:
+        answer = store.answer(message)
+        if store.requests[-1:] == ["GetObject"]:
+            answer.missing, answer.stalls = 10, stalls
+        return answer
+
+    with proxy(None, Hooks(request=cut)) as address:
+        result = run(store, endpoint=address, timeout=0.5)
+    assert result.statuses("failed") == ["S3-23"], result["msg"]
+    seen = "GetObject gave no answer in time" if stalls else "GetObject gave ConnectionClosed"
+    assert seen in [row["observed"] for row in result["checks"]]
+
+
+NO_UPLOAD = b"<InitiateMultipartUploadResult/>"
+NO_DATE = b"<ListBucketResult><Contents><Key>k</Key><LastModified>garbage</LastModified></Contents></ListBucketResult>"
+
+
+@pytest.mark.parametrize(
+    ("operation", "changes", "row", "seen"),
+    [
+        # whose answer is spoiled, and how; the row that fails; what is seen
+        ("UploadPart", {"headers": {}}, "S3-15", "an answer holds no ETag"),
+        ("CreateMultipartUpload", {"body": NO_UPLOAD}, "S3-15", "an answer holds no UploadId"),
+        ("ListObjectsV2", {"body": NO_DATE}, "S3-39", "ListObjectsV2 gave an answer that cannot be read"),
+        ("GetObject", {"headers": {"last-modified": "?"}}, "S3-39", "GetObject gave an answer that cannot be read"),
+    ],
+)
+def test_an_answer_that_is_not_whole_fails_a_check(
+    store: FakeStore, operation: str, changes: dict[str, Any], row: str, seen: str
+) -> None:
+    def spoil(message: Message) -> Message:
+        answer = store.answer(message)
+        return replace(answer, **changes) if store.requests[-1:] == [operation] else answer
+
+    with proxy(None, Hooks(request=spoil)) as address:
+        result = run(store, endpoint=address)
+    assert result.statuses("failed") == [row], result["msg"]
+    assert result.row(row)["observed"].startswith(seen)
+    assert store.objects == {}
+
+
+def test_a_date_that_is_none_counts_as_no_date(store: FakeStore) -> None:
+    def spoil(message: Message) -> Message:
+        answer = store.answer(message)
+        answer.headers["date"] = "garbage"
+        return answer
+
+    with proxy(None, Hooks(request=spoil)) as address:
+        result = run(store, endpoint=address)
+    assert result.row("S3-08")["status"] == "skipped"
+    assert result["passed"], result["msg"]
+    assert "clock_skew" not in result.values
