@@ -19,7 +19,9 @@ import email.utils
 import functools
 import hashlib
 import http.client
+import io
 import os
+import socket
 import ssl
 import time
 import typing as t
@@ -70,6 +72,7 @@ MIB = 1024 * 1024
 SIGNED_SIZE = MIB + 512 * 1024  # above the 1 MiB at which NGINX stops unless told otherwise
 PART_SIZE = 5 * MIB  # the least that S3 takes for a part that is not the last
 SIGNED_URL_SECONDS = 300
+LONGEST_BODY = 16 * MIB  # of an answer to a plain request; what is asked for is far smaller
 
 # While one of these stands, nothing else can be asked.
 FATAL = frozenset(
@@ -1031,6 +1034,33 @@ def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments:
         raise S3Error(operation=name, code="an answer that cannot be read", words=type(exc).__name__) from exc
 
 
+class TooLong(http.client.HTTPException):
+    strerror = f"an answer of more than {LONGEST_BODY // MIB} MiB"
+
+
+class InTime(io.RawIOBase):
+    """What comes from a connection, each read with no more than the time left: a trickle does not go on for ever."""
+
+    def __init__(self, stream: t.Any, connection: socket.socket, deadline: float) -> None:
+        self.stream = stream
+        self.connection = connection
+        self.deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> t.Any:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
+        return self.stream.readinto(buffer)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
 def http_request(
     address: Address,
     method: str,
@@ -1047,18 +1077,25 @@ def http_request(
     says http.
     """
     deadline = time.monotonic() + timeout
+
+    class AnswerInTime(http.client.HTTPResponse):
+        def __init__(self, connection: socket.socket, **arguments: t.Any) -> None:
+            super().__init__(connection, **arguments)
+            self.fp = io.BufferedReader(InTime(self.fp.detach(), connection, deadline))
+
     connection: http.client.HTTPConnection
     if address.tls:
         trust = ssl.create_default_context(cafile=ca_file or None)
         connection = http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=trust)
     else:
         connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+    connection.response_class = AnswerInTime
     try:
         # A proxy that refuses a body answers before it has read all of it, and the answer says why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, target, body=body or None, headers=dict(headers or {}))
         answer = connection.getresponse()
-        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, whole_body(answer)
         if found[0] == 400 and not address.tls and parse_error(found[2]) is None:
             # Servers that notice answer so; others hang up.
             refuse_wrong_scheme(address, deadline=deadline)
@@ -1066,10 +1103,21 @@ def http_request(
     except (OSError, http.client.HTTPException) as exc:
         if not address.tls and not isinstance(exc, TIMED_OUT):
             refuse_wrong_scheme(address, deadline=deadline)
-        text = getattr(exc, "strerror", None) or type(exc).__name__
+        late = f"no whole answer within {timeout:g} seconds" if isinstance(exc, TIMED_OUT) else ""
+        text = late or getattr(exc, "strerror", None) or type(exc).__name__
         raise Failed(f"{method} at {address.endpoint}: {text}", id="S3-23") from exc
     finally:
         connection.close()
+
+
+def whole_body(answer: http.client.HTTPResponse) -> bytes:
+    """Raises C(HTTPException) where it breaks off or is longer than anything that was asked for."""
+    body = answer.read(LONGEST_BODY + 1)
+    if len(body) > LONGEST_BODY:
+        raise TooLong
+    if answer.length:  # read() with a limit does not look at what was announced
+        raise http.client.IncompleteRead(b"", answer.length)
+    return body
 
 
 def refuse_wrong_scheme(address: Address, *, deadline: float) -> None:
