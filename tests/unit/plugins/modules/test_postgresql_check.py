@@ -113,3 +113,20 @@ def test_a_query_that_is_refused_is_told_in_the_servers_words() -> None:
         result = run_module(main, {**ARGUMENTS, "port": port, "timeout": 5})
     assert result.statuses("failed") == ["DB-21"]
     assert result.row("DB-21")["observed"] == "the pooler knows no such server"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"port": 0}, "port: 0 is no TCP port"),
+        ({"port": 65536 + 5432}, "port: 70968 is no TCP port"),
+        ({"timeout": -1}, "timeout: -1 is no number of seconds"),
+        ({"timeout": 1e12}, "timeout: 1e+12 is no number of seconds"),
+        ({"retries": -1}, "retries: -1 is no number of further tries"),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused_by_name(changes: dict[str, float], words: str) -> None:
+    result = run_module(main, {**ARGUMENTS, **changes})
+    assert result.failed
+    assert result["msg"].startswith(words)
+    assert "checks" not in result.values

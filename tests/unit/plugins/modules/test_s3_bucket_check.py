@@ -9,6 +9,7 @@ What a real store does with real rights is in tests/integration/modules.
 from __future__ import annotations
 
 import email.utils
+import signal
 import socket
 import sys
 from dataclasses import dataclass, field, replace
@@ -347,6 +348,11 @@ def test_a_dead_address_is_tried_once_and_nothing_after_it(
         ({"ca_file": "/nowhere/ca.crt"}, "ca_file /nowhere/ca.crt cannot be used"),
         ({"buckets": [{"bucket": "data"}]}, "neither a name nor a dictionary"),
         ({"secret_key": None}, "required together"),
+        ({"buckets": []}, "buckets: the list is empty"),
+        ({"region": ""}, "region: it must not be empty"),
+        ({"timeout": 0}, "timeout: 0 is no number of seconds"),
+        ({"timeout": 1e12}, "timeout: 1e+12 is no number of seconds"),
+        ({"retries": -1}, "retries: -1 is no number of further tries"),
     ],
 )
 def test_a_bad_parameter_is_a_bare_failure(store: FakeStore, changes: dict[str, Any], words: str) -> None:
@@ -461,3 +467,15 @@ def test_a_date_that_is_none_counts_as_no_date(store: FakeStore) -> None:
     assert result.row("S3-08")["status"] == "skipped"
     assert result["passed"], result["msg"]
     assert "clock_skew" not in result.values
+
+
+def test_the_clean_up_after_one_signal_is_not_ended_by_the_next() -> None:
+    before = {number: signal.getsignal(number) for number in s3_bucket_check.ENDING}
+    try:
+        with pytest.raises(SystemExit) as caught:
+            s3_bucket_check.leave(signal.SIGTERM, None)
+        assert caught.value.code == 128 + signal.SIGTERM
+        assert {signal.getsignal(number) for number in s3_bucket_check.ENDING} == {signal.SIG_IGN}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
