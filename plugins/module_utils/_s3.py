@@ -21,6 +21,7 @@ import hashlib
 import http.client
 import io
 import os
+import re
 import socket
 import ssl
 import time
@@ -61,6 +62,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
 )
 
 PROBE_FOLDER = "flyte-onprem-check/"
+RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}/.")  # of one run in it, and the beginning of a name
 
 # Whatever is younger may belong to a check that runs at this moment, from another host or pod.
 LEFTOVER_AGE = 300
@@ -717,7 +719,7 @@ class BucketExamination:
         return "nothing"
 
     def left_by_others(self) -> list[Left]:
-        """What lies below the folder of all checks but this one's own, with old versions where they may be listed."""
+        """What other runs wrote below the folder of all checks, with old versions where they may be listed."""
         try:
             answer = self.call(self.client.list_object_versions, Prefix=self.bucket.folder)
             listed = [*(answer.get("Versions") or []), *(answer.get("DeleteMarkers") or [])]
@@ -726,8 +728,13 @@ class BucketExamination:
         return [
             Left(key=str(item["Key"]), version=real_version(item), modified=item["LastModified"].timestamp())
             for item in listed
-            if {"Key", "LastModified"} <= item.keys() and not str(item["Key"]).startswith(self.folder)
+            if {"Key", "LastModified"} <= item.keys() and self.is_of_another_run(str(item["Key"]))
         ]
+
+    def is_of_another_run(self, key: str) -> bool:
+        """Whether a check gave this name; what others put below the folder is none of ours."""
+        rest = key[len(self.bucket.folder) :]
+        return RUN_FOLDER.match(rest) is not None and not key.startswith(self.folder)
 
     def remove_left(self, item: Left) -> None:
         version = {"VersionId": item.version} if item.version else {}
@@ -752,6 +759,8 @@ class BucketExamination:
         try:
             for prefix in prefixes:
                 for upload in self.call(self.client.list_multipart_uploads, Prefix=prefix).get("Uploads") or []:
+                    if not self.is_of_another_run(upload["Key"]):
+                        continue
                     if now - upload["Initiated"].timestamp() > LEFTOVER_AGE:
                         self.call(self.client.abort_multipart_upload, Key=upload["Key"], UploadId=upload["UploadId"])
                         count += 1

@@ -237,7 +237,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._flyte import target_
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
-from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
+from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._workflow import Clock, Plan, parse_time, prepare
 
 QUANTITIES = {"cpu": {"type": "str"}, "memory": {"type": "str"}}
@@ -288,6 +288,7 @@ def main() -> None:
         since = parse_time(given["unless_succeeded_since"]) if given["unless_succeeded_since"] else None
         option = ""
         refuse_wait("run_timeout", given["run_timeout"])
+        addresses_of(given["resolve"])
     except ValueError as exc:
         module.fail_json(msg=f"{option}{exc}")
     plan = Plan(

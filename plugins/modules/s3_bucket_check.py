@@ -315,6 +315,10 @@ def main() -> None:
     for number in ENDING:
         signal.signal(number, leave)
     params = module.params
+    for name in ("endpoint", "public_endpoint"):
+        if "@" in (params[name] or ""):
+            # It is refused below; what Ansible shows of the task's arguments must not hold its password either.
+            module.no_log_values.add(params[name])
     try:
         if params["ca_file"]:
             ssl.create_default_context(cafile=params["ca_file"])

@@ -348,6 +348,7 @@ def test_a_dead_address_is_tried_once_and_nothing_after_it(
         ({"ca_file": "/nowhere/ca.crt"}, "ca_file /nowhere/ca.crt cannot be used"),
         ({"buckets": [{"bucket": "data"}]}, "neither a name nor a dictionary"),
         ({"secret_key": None}, "required together"),
+        ({"resolve": {"s3.example.com": 5}}, "resolve: s3.example.com: 5 is no IP address"),
         ({"buckets": []}, "buckets: the list is empty"),
         ({"region": ""}, "region: it must not be empty"),
         ({"timeout": 0}, "timeout: 0 is no number of seconds"),
@@ -479,3 +480,24 @@ def test_the_clean_up_after_one_signal_is_not_ended_by_the_next() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("option", ["endpoint", "public_endpoint"])
+def test_a_password_in_an_address_is_nowhere_in_the_result(store: FakeStore, option: str) -> None:
+    result = run(store, **{option: "https://user:with/canary@s3.example.com"})
+    assert "must not hold" in result["msg"]
+    assert "canary" not in result.output
+
+
+def test_only_what_a_check_named_is_removed_from_its_folder(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("20200101T000000Z-0123abcd/object", "precious", "precious/20200101T000000Z-0123abcd/object", "20200101/a")
+    keys = [f"flyte-onprem-check/{name}" for name in names]
+    store.objects.update({f"/data/{key}": b"" for key in keys})
+    found = "".join(
+        f"<Version><Key>{key}</Key><LastModified>2020-01-01T00:00:00Z</LastModified></Version>" for key in keys
+    )
+    answer = f"<ListVersionsResult>{found}</ListVersionsResult>".encode()
+    monkeypatch.setitem(ANSWERS, "ListObjectVersions", answer)
+    result = run(store)
+    assert result.row("S3-19")["observed"] == "removed of an earlier check: 1 objects, 0 unfinished uploads"
+    assert list(store.objects) == [f"/data/{key}" for key in keys[1:]]
