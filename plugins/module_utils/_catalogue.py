@@ -473,6 +473,16 @@ S3 = (
             "retention ends."
         ),
     ),
+    Entry(
+        id="S3-46",
+        title="The keys for {endpoint} can be sent",
+        expected="access key, secret key and session token without white space and other odd characters",
+        cause=(
+            "A line end or blank came along when the key was copied or read from a file, or it was pasted from a text "
+            "that puts special characters in place of plain ones."
+        ),
+        fix="Give the key again as the store shows it; from a file: lookup('ansible.builtin.file', path) | trim.",
+    ),
 )
 
 # Context of the PostgreSQL entries: {endpoint}, {host}, {port}, {database}, {user}, {sslmode}, {timeout}, {schema},

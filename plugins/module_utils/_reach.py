@@ -59,12 +59,13 @@ class Address:
 
 def parse_url(url: str) -> Address:
     """Split an address. Raises C(ValueError), with a text for people, for what is none."""
+    if "@" in url:
+        # The address itself holds a secret then; it must not appear in the message. It need not stand where a parser
+        # finds it: a password with a slash ends the host's part too early.
+        raise ValueError("an address must not hold a user name or password; give them as options of their own")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no address of the form https://host:port")
-    if parts.username or parts.password:
-        # The address itself holds a secret then; it must not appear in the message.
-        raise ValueError("an address must not hold a user name or password; give them as options of their own")
     try:
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
     except ValueError as exc:
@@ -267,16 +268,18 @@ def lookup(host: str, port: int, *, timeout: float) -> list[tuple[t.Any, ...]]:
     Raises C(OSError) (C(gaierror) included), or C(TimeoutError).
     """
     result: list[list[tuple[t.Any, ...]]] = []
-    error: list[OSError] = []
+    error: list[Exception] = []
 
     def ask() -> None:
         try:
             result.append(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
         except OSError as exc:
             error.append(exc)
-        except UnicodeError as exc:
-            # A label that is empty or longer than 63 characters.
+        except ValueError as exc:
+            # A label that is empty or longer than 63 characters, a NUL.
             error.append(OSError(errno.EINVAL, f"not a host name ({exc})"))
+        except Exception as exc:
+            error.append(exc)  # without it, the caller would take it for a name server that is silent
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()

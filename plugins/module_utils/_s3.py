@@ -19,7 +19,10 @@ import email.utils
 import functools
 import hashlib
 import http.client
+import io
 import os
+import re
+import socket
 import ssl
 import time
 import typing as t
@@ -59,6 +62,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
 )
 
 PROBE_FOLDER = "flyte-onprem-check/"
+RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}/.")  # of one run in it, and the beginning of a name
 
 # Whatever is younger may belong to a check that runs at this moment, from another host or pod.
 LEFTOVER_AGE = 300
@@ -70,9 +74,15 @@ MIB = 1024 * 1024
 SIGNED_SIZE = MIB + 512 * 1024  # above the 1 MiB at which NGINX stops unless told otherwise
 PART_SIZE = 5 * MIB  # the least that S3 takes for a part that is not the last
 SIGNED_URL_SECONDS = 300
+LONGEST_BODY = 16 * MIB  # of an answer to a plain request; what is asked for is far smaller
 
 # While one of these stands, nothing else can be asked.
-FATAL = frozenset(("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38", "S3-42", "TLS-14"))
+FATAL = frozenset(
+    ("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38", "S3-42", "S3-46", "TLS-14")
+)
+
+# Of a key; the key itself is never shown.
+UNSENDABLE = "contains white space, a control character, or one outside Latin-1, and cannot be sent"
 
 CHECK_MODE = "check mode: nothing is written"
 
@@ -176,6 +186,7 @@ class Examination:
         return row
 
     def run(self) -> Report:
+        sendable = self.check("S3-46", self.keys_can_be_sent)
         reached = reach(
             self.report,
             self.address,
@@ -183,6 +194,7 @@ class Examination:
             ca_file=self.store.ca_file,
             timeout=self.store.timeout,
             retries=self.store.retries,
+            after=[sendable],
         )
         greeted = self.check("S3-24", self.greet, after=[reached])
         self.check("S3-08", self.compare_clocks, after=[greeted])
@@ -204,6 +216,14 @@ class Examination:
 
     # The store as a whole
 
+    def keys_can_be_sent(self) -> str:
+        if not self.store.access_key:
+            return "none are given; boto3 looks for them"
+        for name in ("access_key", "secret_key", "session_token"):
+            if unsendable(getattr(self.store, name) or ""):
+                raise Failed(f"{name} {UNSENDABLE}")
+        return "no character that a header refuses"
+
     def greet(self) -> str:
         """An unsigned request: is this S3 at all? Its answer also tells the time."""
         started = time.time()
@@ -213,9 +233,9 @@ class Examination:
         ended = time.time()
         self.report.facts["server"] = headers.get("server", "")
         self.report.facts["latency_ms"] = round((ended - started) * 1000, 1)
-        date = email.utils.parsedate_to_datetime(headers["date"]) if "date" in headers else None
+        date = seconds_of(headers.get("date", ""))
         if date is not None:
-            self.report.facts["clock_skew"] = round(date.timestamp() - (started + ended) / 2, 1)
+            self.report.facts["clock_skew"] = round(date - (started + ended) / 2, 1)
         error = parse_error(body)
         if error is None and status >= 500:
             raise Failed(f"HTTP {status} from {headers.get('server', 'a server')}", id="S3-30")
@@ -226,7 +246,7 @@ class Examination:
     def compare_clocks(self) -> str:
         skew = self.report.facts.get("clock_skew")
         if skew is None:
-            raise Skipped("the answer holds no Date")
+            raise Skipped("the answer holds no Date that can be read")
         seen = f"the store is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} this machine"
         if abs(skew) <= 1:  # Date holds whole seconds
             return "they agree"
@@ -245,7 +265,7 @@ class Examination:
         def ask() -> str:
             try:
                 answer = self.call(self.client.list_buckets)
-                names.extend(str(bucket["Name"]) for bucket in answer.get("Buckets") or [])
+                names.extend(str(bucket["Name"]) for bucket in answer.get("Buckets") or [] if "Name" in bucket)
             except S3Error as exc:
                 # Only whoever is known and signs rightly is told that he may not, or that the store can not.
                 if not exc.denied and exc.fault not in ("S3-26", "S3-28", "S3-32"):
@@ -513,7 +533,7 @@ class BucketExamination:
             )
             size = sum(len(part) for part in parts)
             if self.passed("S3-13"):
-                seen = self.call(self.client.head_object, Key=key)["ContentLength"]
+                seen = self.call(self.client.head_object, Key=key).get("ContentLength", "of an unknown number")
                 if seen != size:
                     raise Failed(f"{size} bytes were written, {seen} are there")
         except S3Error as exc:
@@ -699,7 +719,7 @@ class BucketExamination:
         return "nothing"
 
     def left_by_others(self) -> list[Left]:
-        """What lies below the folder of all checks but this one's own, with old versions where they may be listed."""
+        """What other runs wrote below the folder of all checks, with old versions where they may be listed."""
         try:
             answer = self.call(self.client.list_object_versions, Prefix=self.bucket.folder)
             listed = [*(answer.get("Versions") or []), *(answer.get("DeleteMarkers") or [])]
@@ -708,8 +728,13 @@ class BucketExamination:
         return [
             Left(key=str(item["Key"]), version=real_version(item), modified=item["LastModified"].timestamp())
             for item in listed
-            if not str(item["Key"]).startswith(self.folder)
+            if {"Key", "LastModified"} <= item.keys() and self.is_of_another_run(str(item["Key"]))
         ]
+
+    def is_of_another_run(self, key: str) -> bool:
+        """Whether a check gave this name; what others put below the folder is none of ours."""
+        rest = key[len(self.bucket.folder) :]
+        return RUN_FOLDER.match(rest) is not None and not key.startswith(self.folder)
 
     def remove_left(self, item: Left) -> None:
         version = {"VersionId": item.version} if item.version else {}
@@ -734,6 +759,8 @@ class BucketExamination:
         try:
             for prefix in prefixes:
                 for upload in self.call(self.client.list_multipart_uploads, Prefix=prefix).get("Uploads") or []:
+                    if not self.is_of_another_run(upload["Key"]):
+                        continue
                     if now - upload["Initiated"].timestamp() > LEFTOVER_AGE:
                         self.call(self.client.abort_multipart_upload, Key=upload["Key"], UploadId=upload["UploadId"])
                         count += 1
@@ -796,8 +823,11 @@ class BucketExamination:
         written.version = real_version(answer)
 
     def get_object(self, name: str) -> bytes:
-        answer = self.call(self.client.get_object, Key=self.folder + name)
-        return bytes(answer["Body"].read())
+        def get_object(**arguments: t.Any) -> bytes:
+            # The body as well, which may stall or break off in the middle.
+            return bytes(self.client.get_object(**arguments)["Body"].read())
+
+        return self.call(get_object, Key=self.folder + name)
 
     def delete_object(self, key: str) -> None:
         answer = self.call(self.client.delete_object, Key=key)
@@ -812,13 +842,13 @@ class BucketExamination:
 
     def begin_upload(self, name: str) -> tuple[str, str]:
         key = self.folder + name
-        upload = str(self.call(self.client.create_multipart_upload, Key=key)["UploadId"])
+        upload = told("UploadId", self.call(self.client.create_multipart_upload, Key=key))
         self.uploads.append((key, upload))
         return key, upload
 
     def upload_part(self, key: str, upload: str, number: int, content: bytes) -> dict[str, t.Any]:
         answer = self.call(self.client.upload_part, Key=key, UploadId=upload, PartNumber=number, Body=content)
-        return {"PartNumber": number, "ETag": answer["ETag"]}
+        return {"PartNumber": number, "ETag": told("ETag", answer)}
 
     def complete_upload(self, key: str, upload: str, parts: list[dict[str, t.Any]]) -> None:
         written = Written(key=key)
@@ -867,6 +897,20 @@ def context_of(bucket: Bucket) -> dict[str, str]:
     return {"bucket": bucket.name, "probe_prefix": bucket.folder}
 
 
+def unsendable(key: str) -> bool:
+    return any(
+        letter.isspace() or ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 or ord(letter) > 0xFF for letter in key
+    )
+
+
+def seconds_of(date: str) -> float | None:
+    """A Date header in seconds since 1970; C(None) for what is none."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):  # TypeError: Python 3.9
+        return None
+
+
 def describe_age(seconds: float) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
@@ -878,6 +922,18 @@ def real_version(answer: t.Mapping[str, t.Any]) -> str:
     """The version id of an answer; C(null) is that of a bucket without versions."""
     version = str(answer.get("VersionId") or "")
     return "" if version == "null" else version
+
+
+def told(name: str, answer: t.Mapping[str, t.Any]) -> str:
+    """What an answer to a request of an upload in parts must tell, or none of its parts can be put together."""
+    if not answer.get(name):
+        raise Failed(
+            f"an answer holds no {name}",
+            id="S3-15",
+            cause="The store does not speak S3 here, or a proxy before it drops headers or changes bodies.",
+            fix="Let the proxy pass the header ETag and the bodies of answers unchanged; else look at the store's log.",
+        )
+    return str(answer[name])
 
 
 def same(content: bytes, expected: bytes, *, id: str = "S3-40") -> str:
@@ -954,6 +1010,7 @@ def refuse_another_region(response: tuple[t.Any, t.Mapping[str, t.Any]] | None, 
 def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments: t.Any) -> Answer:
     """Run one boto3 operation and turn whatever it raises into C(S3Error)."""
     from botocore import exceptions  # noqa: PLC0415  see _imports.py
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
     name = "".join(word.capitalize() for word in operation.__name__.split("_"))
     try:
@@ -966,13 +1023,51 @@ def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments:
         raise S3Error(operation=name, code="InvalidBucketName", words=str(exc)) from exc
     except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as exc:
         raise Unanswered(operation=name, code="no answer in time") from exc
-    except exceptions.ConnectionClosedError as exc:
+    except (
+        exceptions.ConnectionClosedError,
+        exceptions.IncompleteReadError,
+        exceptions.ResponseStreamingError,
+    ) as exc:
         raise Unanswered(operation=name, code="ConnectionClosed") from exc
     except (exceptions.EndpointConnectionError, exceptions.SSLError) as exc:
         kind = Unroutable if virtual else Unanswered
         raise kind(operation=name, code=type(exc).__name__, words=str(exc)) from exc
+    except exceptions.HTTPClientError as exc:
+        if "header value" in str(exc) or isinstance(exc.kwargs.get("error"), ValueError):
+            # Keys that boto3 found by itself; the words hold the header, and with it what must not be shown.
+            raise Failed(f"a key that boto3 found {UNSENDABLE}", id="S3-46") from None
+        raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
     except exceptions.BotoCoreError as exc:
         raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
+    except (ResponseParserError, ValueError) as exc:  # a body that is no XML, a date that is none
+        raise S3Error(operation=name, code="an answer that cannot be read", words=type(exc).__name__) from exc
+
+
+class TooLong(http.client.HTTPException):
+    strerror = f"an answer of more than {LONGEST_BODY // MIB} MiB"
+
+
+class InTime(io.RawIOBase):
+    """What comes from a connection, each read with no more than the time left: a trickle does not go on for ever."""
+
+    def __init__(self, stream: t.Any, connection: socket.socket, deadline: float) -> None:
+        self.stream = stream
+        self.connection = connection
+        self.deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> t.Any:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
+        return self.stream.readinto(buffer)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
 
 def http_request(
@@ -991,18 +1086,25 @@ def http_request(
     says http.
     """
     deadline = time.monotonic() + timeout
+
+    class AnswerInTime(http.client.HTTPResponse):
+        def __init__(self, connection: socket.socket, **arguments: t.Any) -> None:
+            super().__init__(connection, **arguments)
+            self.fp = io.BufferedReader(InTime(self.fp.detach(), connection, deadline))
+
     connection: http.client.HTTPConnection
     if address.tls:
         trust = ssl.create_default_context(cafile=ca_file or None)
         connection = http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=trust)
     else:
         connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+    connection.response_class = AnswerInTime
     try:
         # A proxy that refuses a body answers before it has read all of it, and the answer says why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, target, body=body or None, headers=dict(headers or {}))
         answer = connection.getresponse()
-        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, whole_body(answer)
         if found[0] == 400 and not address.tls and parse_error(found[2]) is None:
             # Servers that notice answer so; others hang up.
             refuse_wrong_scheme(address, deadline=deadline)
@@ -1010,10 +1112,21 @@ def http_request(
     except (OSError, http.client.HTTPException) as exc:
         if not address.tls and not isinstance(exc, TIMED_OUT):
             refuse_wrong_scheme(address, deadline=deadline)
-        text = getattr(exc, "strerror", None) or type(exc).__name__
+        late = f"no whole answer within {timeout:g} seconds" if isinstance(exc, TIMED_OUT) else ""
+        text = late or getattr(exc, "strerror", None) or type(exc).__name__
         raise Failed(f"{method} at {address.endpoint}: {text}", id="S3-23") from exc
     finally:
         connection.close()
+
+
+def whole_body(answer: http.client.HTTPResponse) -> bytes:
+    """Raises C(HTTPException) where it breaks off or is longer than anything that was asked for."""
+    body = answer.read(LONGEST_BODY + 1)
+    if len(body) > LONGEST_BODY:
+        raise TooLong
+    if answer.length:  # read() with a limit does not look at what was announced
+        raise http.client.IncompleteRead(b"", answer.length)
+    return body
 
 
 def refuse_wrong_scheme(address: Address, *, deadline: float) -> None:

@@ -240,7 +240,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._flyte import (
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
-from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
+from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 
 ARGUMENT_SPEC = {
     "url": {"type": "str", "required": True},
@@ -278,6 +278,7 @@ def main() -> None:
         require(module, KUBERNETES)
     try:
         target = target_of(given)
+        addresses_of(given["resolve"])
     except ValueError as exc:
         module.fail_json(msg=str(exc))
     flyte = {1: _flyte, 2: _flyte2}[given["generation"]]

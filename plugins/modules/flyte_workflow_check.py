@@ -236,7 +236,8 @@ from ansible_collections.flyte.onprem.plugins.module_utils._checks import PASSED
 from ansible_collections.flyte.onprem.plugins.module_utils._flyte import target_of
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
-from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._workflow import Clock, Plan, parse_time, prepare
 
 QUANTITIES = {"cpu": {"type": "str"}, "memory": {"type": "str"}}
@@ -285,9 +286,9 @@ def main() -> None:
         target = target_of(given)
         option = "unless_succeeded_since: "
         since = parse_time(given["unless_succeeded_since"]) if given["unless_succeeded_since"] else None
-        option = "run_timeout: "
-        if given["run_timeout"] <= 0:
-            raise ValueError(f"{given['run_timeout']:g} is no number of seconds to wait; give one above 0")
+        option = ""
+        refuse_wait("run_timeout", given["run_timeout"])
+        addresses_of(given["resolve"])
     except ValueError as exc:
         module.fail_json(msg=f"{option}{exc}")
     plan = Plan(

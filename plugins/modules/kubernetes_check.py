@@ -287,6 +287,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
     probe_cluster,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Right, Rights, installing_flyte
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._pod import (
     Plan,
     admission_row,
@@ -363,8 +364,7 @@ def needs_of(given: dict[str, t.Any]) -> Needs:
 def plan_of(given: dict[str, t.Any]) -> Plan:
     """The pod that the options describe. Raises C(ValueError)."""
     for name in ("timeout", "pod_timeout"):
-        if given[name] <= 0:
-            raise ValueError(f"{name}: {given[name]:g} is no number of seconds to wait; give one above 0")
+        refuse_wait(name, given[name])
     if given["pod_image"] and not given["namespace"]:
         raise ValueError("pod_image needs a namespace for its pod")
     authorities = []

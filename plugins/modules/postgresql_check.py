@@ -220,6 +220,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import PSYCOPG2, require
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_port, refuse_retries, refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._postgresql import Needs, probe_database
 from ansible_collections.flyte.onprem.plugins.module_utils._postgresql_login import Target
 
@@ -255,6 +256,12 @@ def main() -> None:
     )
     require(module, PSYCOPG2)
     given = module.params
+    try:
+        refuse_port("port", given["port"])
+        refuse_wait("timeout", given["timeout"])
+        refuse_retries("retries", given["retries"])
+    except ValueError as exc:
+        module.fail_json(msg=str(exc))
     target = Target(
         host=given["host"],
         port=given["port"],

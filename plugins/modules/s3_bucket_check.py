@@ -182,6 +182,11 @@ checks:
       type: str
       returned: always
       sample: docs/problems.md#s3-12
+msg:
+  description: The report for people; the checks that failed or warn, with cause and fix.
+  type: str
+  returned: always
+  sample: All 22 checks passed.
 passed:
   description: Whether no check failed. Warnings and skipped checks do not count against it.
   type: bool
@@ -275,6 +280,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import BOTO3, require
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_retries, refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._s3 import Store, examine, parse_bucket
 
@@ -295,6 +301,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "report_only": {"type": "bool", "default": False},
 }
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -304,12 +312,25 @@ def main() -> None:
     )
     require(module, BOTO3)
     # An interrupted play hangs up or terminates; what was written is removed then as well.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, leave)
     params = module.params
+    for name in ("endpoint", "public_endpoint"):
+        if "@" in (params[name] or ""):
+            # It is refused below; what Ansible shows of the task's arguments must not hold its password either.
+            module.no_log_values.add(params[name])
     try:
         if params["ca_file"]:
             ssl.create_default_context(cafile=params["ca_file"])
+    except OSError as exc:  # ssl.SSLError is one
+        module.fail_json(msg=f"ca_file {params['ca_file']} cannot be used: {exc}")
+    try:
+        refuse_wait("timeout", params["timeout"])
+        refuse_retries("retries", params["retries"])
+        if not params["buckets"]:
+            raise ValueError("buckets: the list is empty; name the buckets that Flyte will use")
+        if not params["region"]:
+            raise ValueError("region: it must not be empty; leave it out for us-east-1, which most stores take")
         with pinned(params["resolve"]):
             report = examine(
                 Store(
@@ -328,14 +349,15 @@ def main() -> None:
                 [parse_bucket(given) for given in params["buckets"]],
                 write=not module.check_mode,
             )
-    except OSError as exc:  # ssl.SSLError is one
-        module.fail_json(msg=f"ca_file {params['ca_file']} cannot be used: {exc}")
     except ValueError as exc:
         module.fail_json(msg=str(exc))
     finish(module, report, report_only=params["report_only"])
 
 
 def leave(number: int, _frame: t.Any) -> t.NoReturn:
+    # A second one would end the clean-up that the first one begins.
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 

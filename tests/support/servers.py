@@ -256,6 +256,8 @@ class Message:
     headers: dict[str, str]  # names in lower case
     body: bytes
     status: int = 200
+    missing: int = 0  # bytes that an answer announces and that never come
+    stalls: bool = False  # whether the connection stays open then
 
 
 @dataclass
@@ -286,11 +288,17 @@ def proxy(upstream: S3Server, hooks: Hooks, *, tls: Leaf | None = None) -> Itera
             # An answer to HEAD says how long its body would be.
             has_body = self.command != "HEAD" and answer.status != 204
             if answer.status != 204:
-                length_said = str(len(answer.body)) if has_body else answer.headers.get("content-length", "0")
+                length_said = (
+                    str(len(answer.body) + answer.missing) if has_body else answer.headers.get("content-length", "0")
+                )
                 self.send_header("content-length", length_said)
             self.end_headers()
             if has_body:
                 self.wfile.write(answer.body)
+            if answer.missing:
+                self.close_connection = True
+                if answer.stalls:
+                    self.rfile.read(1)  # until the client hangs up
 
         def ask(self, request: Message) -> Message:
             connection = _connect(upstream, timeout=30)

@@ -45,9 +45,18 @@ def test_what_is_no_address_is_refused(url: str) -> None:
         parse_url(url)
 
 
-def test_a_secret_in_an_address_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:canary@example.com",
+        "https://user:with/canary@example.com",
+        "https://user:with#canary@example.com",
+        "user:canary@example.com",
+    ],
+)
+def test_a_secret_in_an_address_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ValueError, match="must not hold") as caught:
-        parse_url("https://user:canary@example.com")
+        parse_url(url)
     assert "canary" not in str(caught.value)
 
 
@@ -57,6 +66,20 @@ def test_a_resolver_that_hangs_costs_the_timeout(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(TimeoutError):  # else this would never end
         lookup("s3.example.com", 443, timeout=0.2)
     given_up.set()
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"), [(RuntimeError("odd"), RuntimeError), (ValueError("embedded null character"), OSError)]
+)
+def test_what_goes_wrong_in_a_resolver_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, seen: type[Exception]
+) -> None:
+    def resolve(*_args: object, **_kwargs: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(seen, match=str(raised)):
+        lookup("s3.example.com", 443, timeout=5)
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ What a real store does with real rights is in tests/integration/modules.
 from __future__ import annotations
 
 import email.utils
+import signal
 import socket
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -347,6 +348,12 @@ def test_a_dead_address_is_tried_once_and_nothing_after_it(
         ({"ca_file": "/nowhere/ca.crt"}, "ca_file /nowhere/ca.crt cannot be used"),
         ({"buckets": [{"bucket": "data"}]}, "neither a name nor a dictionary"),
         ({"secret_key": None}, "required together"),
+        ({"resolve": {"s3.example.com": 5}}, "resolve: s3.example.com: 5 is no IP address"),
+        ({"buckets": []}, "buckets: the list is empty"),
+        ({"region": ""}, "region: it must not be empty"),
+        ({"timeout": 0}, "timeout: 0 is no number of seconds"),
+        ({"timeout": 1e12}, "timeout: 1e+12 is no number of seconds"),
+        ({"retries": -1}, "retries: -1 is no number of further tries"),
     ],
 )
 def test_a_bad_parameter_is_a_bare_failure(store: FakeStore, changes: dict[str, Any], words: str) -> None:
@@ -376,3 +383,121 @@ def test_a_missing_library_is_named(store: FakeStore, monkeypatch: pytest.Monkey
     result = run(store)
     assert result.failed
     assert "boto3 >= 1.26" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("access_key", "canary word\n"),
+        ("secret_key", "canary\u00a0word"),
+        ("session_token", "canary-word\n"),
+        ("session_token", "canary\x7fword"),
+        ("session_token", "canary\u2013word"),
+    ],
+)
+def test_a_key_that_no_header_can_carry_is_refused_without_its_words(store: FakeStore, option: str, value: str) -> None:
+    result = run(store, **{option: value})
+    assert result.statuses("failed") == ["S3-46"]
+    assert result.row("S3-46")["observed"].startswith(f"{option} contains white space")
+    assert "canary" not in str(result.values)
+    assert store.requests == []
+
+
+def test_a_key_that_boto3_found_and_no_header_can_carry_is_told_without_its_words(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "flyte")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "canary word\n")
+    result = run(store, access_key=None, secret_key=None)
+    assert result.statuses("failed") == ["S3-46"]
+    assert "canary" not in str(result.values)
+
+
+@pytest.mark.parametrize("stalls", [True, False])
+def test_a_body_that_ends_in_the_middle_is_no_answer(store: FakeStore, stalls: bool) -> None:
+    def cut(message: Message) -> Message:
+        answer = store.answer(message)
+        if store.requests[-1:] == ["GetObject"]:
+            answer.missing, answer.stalls = 10, stalls
+        return answer
+
+    with proxy(None, Hooks(request=cut)) as address:
+        result = run(store, endpoint=address, timeout=0.5)
+    assert result.statuses("failed") == ["S3-23"], result["msg"]
+    seen = "GetObject gave no answer in time" if stalls else "GetObject gave ConnectionClosed"
+    assert seen in [row["observed"] for row in result["checks"]]
+
+
+NO_UPLOAD = b"<InitiateMultipartUploadResult/>"
+NO_DATE = b"<ListBucketResult><Contents><Key>k</Key><LastModified>garbage</LastModified></Contents></ListBucketResult>"
+
+
+@pytest.mark.parametrize(
+    ("operation", "changes", "row", "seen"),
+    [
+        # whose answer is spoiled, and how; the row that fails; what is seen
+        ("UploadPart", {"headers": {}}, "S3-15", "an answer holds no ETag"),
+        ("CreateMultipartUpload", {"body": NO_UPLOAD}, "S3-15", "an answer holds no UploadId"),
+        ("ListObjectsV2", {"body": NO_DATE}, "S3-39", "ListObjectsV2 gave an answer that cannot be read"),
+        ("GetObject", {"headers": {"last-modified": "?"}}, "S3-39", "GetObject gave an answer that cannot be read"),
+    ],
+)
+def test_an_answer_that_is_not_whole_fails_a_check(
+    store: FakeStore, operation: str, changes: dict[str, Any], row: str, seen: str
+) -> None:
+    def spoil(message: Message) -> Message:
+        answer = store.answer(message)
+        return replace(answer, **changes) if store.requests[-1:] == [operation] else answer
+
+    with proxy(None, Hooks(request=spoil)) as address:
+        result = run(store, endpoint=address)
+    assert result.statuses("failed") == [row], result["msg"]
+    assert result.row(row)["observed"].startswith(seen)
+    assert store.objects == {}
+
+
+def test_a_date_that_is_none_counts_as_no_date(store: FakeStore) -> None:
+    def spoil(message: Message) -> Message:
+        answer = store.answer(message)
+        answer.headers["date"] = "garbage"
+        return answer
+
+    with proxy(None, Hooks(request=spoil)) as address:
+        result = run(store, endpoint=address)
+    assert result.row("S3-08")["status"] == "skipped"
+    assert result["passed"], result["msg"]
+    assert "clock_skew" not in result.values
+
+
+def test_the_clean_up_after_one_signal_is_not_ended_by_the_next() -> None:
+    before = {number: signal.getsignal(number) for number in s3_bucket_check.ENDING}
+    try:
+        with pytest.raises(SystemExit) as caught:
+            s3_bucket_check.leave(signal.SIGTERM, None)
+        assert caught.value.code == 128 + signal.SIGTERM
+        assert {signal.getsignal(number) for number in s3_bucket_check.ENDING} == {signal.SIG_IGN}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("option", ["endpoint", "public_endpoint"])
+def test_a_password_in_an_address_is_nowhere_in_the_result(store: FakeStore, option: str) -> None:
+    result = run(store, **{option: "https://user:with/canary@s3.example.com"})
+    assert "must not hold" in result["msg"]
+    assert "canary" not in result.output
+
+
+def test_only_what_a_check_named_is_removed_from_its_folder(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("20200101T000000Z-0123abcd/object", "precious", "precious/20200101T000000Z-0123abcd/object", "20200101/a")
+    keys = [f"flyte-onprem-check/{name}" for name in names]
+    store.objects.update({f"/data/{key}": b"" for key in keys})
+    found = "".join(
+        f"<Version><Key>{key}</Key><LastModified>2020-01-01T00:00:00Z</LastModified></Version>" for key in keys
+    )
+    answer = f"<ListVersionsResult>{found}</ListVersionsResult>".encode()
+    monkeypatch.setitem(ANSWERS, "ListObjectVersions", answer)
+    result = run(store)
+    assert result.row("S3-19")["observed"] == "removed of an earlier check: 1 objects, 0 unfinished uploads"
+    assert list(store.objects) == [f"/data/{key}" for key in keys[1:]]
