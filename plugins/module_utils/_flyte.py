@@ -34,6 +34,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     Warned,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import GRPC, available, load
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_port, refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._s3 import http_request
 from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import S3Error, parse_error
 
@@ -85,10 +86,9 @@ def target_of(given: t.Mapping[str, t.Any]) -> Target:
         address = _reach.parse_url(given["url"])
     except ValueError as exc:
         raise ValueError(f"url: {exc}") from exc
-    if given["timeout"] <= 0:
-        raise ValueError(f"timeout: {given['timeout']:g} is no number of seconds to wait; give one above 0")
-    if given.get("http_port") is not None and not 0 < given["http_port"] < 65536:
-        raise ValueError(f"http_port: {given['http_port']} is no port; give one from 1 to 65535")
+    refuse_wait("timeout", given["timeout"])
+    if given.get("http_port") is not None:
+        refuse_port("http_port", given["http_port"])
     if given["ca_file"]:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=given["ca_file"])

@@ -384,7 +384,7 @@ def target(**option: Any) -> Any:
 
 @pytest.mark.parametrize("port", [-1, 0, 65536])
 def test_a_port_that_is_none_is_refused(port: int) -> None:
-    with pytest.raises(ValueError, match=f"http_port: {port} is no port"):
+    with pytest.raises(ValueError, match=f"http_port: {port} is no TCP port"):
         target(http_port=port)
 
 
