@@ -33,20 +33,20 @@ CLUSTER: dict[str, Any] = {
 # what is wrong, variables, the finding, what its text must say
 BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("an even number of etcd members", {"k3s_servers": ["a", "b"]}, "K3S-57", ["2 servers (a, b)", "datastore"]),
-    ("a host of both kinds", {"k3s_agents": ["a", "d"]}, "K3S-61", ["a is both", "k3s_agents"]),
-    ("an unknown option", {"k3s_config": {"tls-sans": ["x"]}}, "K3S-62", ["tls-sans", "k3s server --help"]),
-    ("an option with a variable", {"k3s_config": {"token": "x"}}, "K3S-63", ["token is set by k3s_token"]),
-    ("a name that two hosts have", {"k3s_node_name": "node-b"}, "K3S-64", ["a and another host", "hostnamectl"]),
+    ("a host of both kinds", {"k3s_agents": ["a", "d"]}, "K3S-62", ["a is both", "k3s_agents"]),
+    ("an unknown option", {"k3s_config": {"tls-sans": ["x"]}}, "K3S-63", ["tls-sans", "k3s server --help"]),
+    ("an option with a variable", {"k3s_config": {"token": "x"}}, "K3S-64", ["token is set by k3s_token"]),
+    ("a name that two hosts have", {"k3s_node_name": "node-b"}, "K3S-65", ["a and another host", "hostnamectl"]),
     (
         "agents without a cluster",
         {"k3s_servers": [], "k3s_agents": ["a"], "k3s_join_url": "https://:6443"},
-        "K3S-65",
+        "K3S-66",
         ["a is an agent", "k3s_join_url"],
     ),
     (
         "two datastores",
         {"k3s_datastore_endpoint": "postgres://u:p@h/d", "k3s_config": {"cluster-init": True}},
-        "K3S-66",
+        "K3S-67",
         ["Leave one of the two out"],
     ),
 ]
@@ -98,9 +98,9 @@ def test_bad_input_is_refused_by_name(
 
 def test_a_lost_first_server_does_not_found_a_second_cluster(tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").write_text("{}")
-    assert "none of b, c answers" in findings(tmp_path)["K3S-67"]
+    assert "none of b, c answers" in findings(tmp_path)["K3S-68"]
 
 
 def test_a_cluster_that_can_be_built_is_not_refused(tmp_path: Path) -> None:
-    about_the_cluster = {identifier for _, _, identifier, _ in BAD_INPUT} | {"K3S-67"}
+    about_the_cluster = {identifier for _, _, identifier, _ in BAD_INPUT} | {"K3S-68"}
     assert findings(tmp_path).keys() & about_the_cluster == set()
