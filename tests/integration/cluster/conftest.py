@@ -32,6 +32,11 @@ class Machine:
         """Its node's name."""
         return self.host.check_output("hostname").lower()
 
+    @property
+    def unit(self) -> str:
+        """Its unit of k3s."""
+        return "k3s" if self.is_server else "k3s-agent"
+
 
 def variable(host: Host, expression: str) -> Any:
     """Work out an expression over a host's variables as Ansible does."""

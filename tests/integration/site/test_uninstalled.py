@@ -10,23 +10,12 @@ from __future__ import annotations
 
 import json
 
+from support.leftovers import LEFTOVERS
 from support.pages import Page
 
 from .conftest import Box, changes
 
 PROJECT = "kept"
-
-# What a site leaves behind nowhere: files, units, processes, tables of the firewall, links of the network.
-LEFTOVERS = r"""
-ls -d /etc/rancher/k3s /etc/systemd/system/k3s* /etc/systemd/system/minio* /etc/systemd/system/flyte-* /etc/minio \
-    /etc/default/minio /etc/flyte-* /usr/local/bin/* /var/lib/kubelet/* /run/k3s /var/lib/cni 2>/dev/null
-ps -e -o comm= | grep -E '^(k3s|kube|minio|containerd|postgres)'
-nft list tables | grep -i flyte
-iptables-save 2>/dev/null | grep -E 'KUBE-|CNI-'
-ip -brief link | grep -E 'cni0|veth.*cni|flannel'
-ls -d /etc/postgresql/*/main/conf.d/flyte* 2>/dev/null
-true
-"""
 
 # What k3s has stored, running or not: kine keeps each object under its name in SQLite, every version of it. What names
 # Flyte, itself or in its content, is Flyte's; the host's own name, which k3s puts into what it makes, does not count.

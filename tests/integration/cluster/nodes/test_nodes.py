@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .conftest import Kubectl, Machine, condition, variable
+from ..conftest import Kubectl, Machine, condition, variable
 
 ROLE = "node-role.kubernetes.io/"
 PODS = "cluster-test"
@@ -34,7 +34,7 @@ def test_the_units_are_those_of_the_hosts_kind_and_start_at_boot(machines: list[
     for machine in machines:
         units = {"k3s": machine.is_server, "k3s-agent": not machine.is_server}
         assert {unit: machine.host.service(unit).is_running for unit in units} == units
-        assert machine.host.service("k3s" if machine.is_server else "k3s-agent").is_enabled
+        assert machine.host.service(machine.unit).is_enabled
 
 
 def test_members_of_etcd_vote(servers: list[Machine], nodes: dict[str, dict[str, Any]]) -> None:
