@@ -23,7 +23,7 @@ options:
     description:
       - Variables of all hosts. C(site_name) says to which site a host belongs. C(sites_doing) is the name of the play
         that a host is in, and empty between plays; C(sites_failure) says as C(task) and C(msg) why it failed in
-        C(where), and C(sites_skipped) where it was told to stop.
+        C(where), and C(sites_skipped) where it was told to stop. C(__site_summary) is what the site's report says.
     type: dict
     required: true
   play_hosts:
@@ -58,10 +58,10 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(sites), a row for each site with C(name), C(state) (V(ok), V(failed), V(skipped)), C(host), C(where) and
-      C(why), in the order of the inventory; C(table), the same as lines of text; C(failed), the hosts of the sites that
-      have failed; C(stopped), the hosts that have to stop; C(too_many), whether more sites have failed than may;
-      C(none_left), whether all have; C(unfinished), the hosts that another run has to take up.
+    - C(sites), a row for each site with C(name), C(state) (V(ok), V(failed), V(skipped)), C(host), C(where),
+      C(why) and C(summary), in the order of the inventory; C(table), the same as lines of text; C(failed), the hosts of
+      the sites that have failed; C(stopped), the hosts that have to stop; C(too_many), whether more sites have failed
+      than may; C(none_left), whether all have; C(unfinished), the hosts that another run has to take up.
     - C(waves), the hosts of the present play in lists to be taken one after the other, each with one host of a site.
   type: dict
 """
@@ -116,12 +116,14 @@ def notes(variables: Variables) -> dict[str, t.Any]:
         "doing": variables.get("sites_doing"),
         "failure": variables.get("sites_failure"),
         "skipped": variables.get("sites_skipped"),
+        "summary": variables.get("__site_summary"),
     }
 
 
-def row(name: str, members: Sequence[str], facts: Mapping[str, Variables], alive: set[str]) -> dict[str, str]:
+def row(name: str, members: Sequence[str], facts: Mapping[str, Variables], alive: set[str]) -> dict[str, t.Any]:
     """Return how one site is doing, by its first host that has a reason to give."""
-    plain = {"name": name, "host": "", "where": "", "why": ""}
+    summary = next((facts[host]["summary"] for host in members if facts[host]["summary"]), {})
+    plain = {"name": name, "host": "", "where": "", "why": "", "summary": summary}
     for host in members:
         failure = facts[host]["failure"]
         if failure:

@@ -49,8 +49,14 @@ def test_the_row_says_where_and_why() -> None:
             "host": "a1",
             "where": "MinIO",
             "why": "install | Place the binary: no space left",
+            "summary": {},
         }
     ]
+
+
+def test_the_row_has_what_the_report_of_the_site_says() -> None:
+    summary = {"domain": "a.example.com", "counts": {"passed": 3}}
+    assert outcome({"a1": {}, "a2": {"__site_summary": summary}})["sites"][0]["summary"] == summary
 
 
 def test_a_finding_speaks_for_itself() -> None:
