@@ -11,8 +11,8 @@ short_description: The rights that the roles of a manifest give
 version_added: 0.1.0
 description:
   - Takes the text of a manifest and gives the rules of its ClusterRoles and Roles in the form that
-    O(flyte.onprem.kubernetes_check#module:rights) takes, so that what was asked of a cluster's owner and what is checked
-    stand in one place.
+    O(flyte.onprem.kubernetes_check#module:rights) takes, so that what was asked of a cluster's owner and what is
+    checked stand in one place.
 positional: _input, namespace
 options:
   _input:
@@ -42,7 +42,6 @@ _value:
 import typing as t
 
 import yaml
-
 from ansible.errors import AnsibleFilterError
 
 

@@ -53,7 +53,8 @@ def resolve(host: str, names: dict[str, str]) -> None:
     lines = "\n".join(f"{address} {name}" for name, address in names.items())
     made = f"create configmap coredns-hosts --namespace=kube-system --from-literal=hosts={shlex.quote(lines)}"
     script = (
-        f"export KUBECONFIG=/etc/kubernetes/admin.conf; k={_TOP}/bin/kubectl; $k {made} --dry-run=client -o yaml | $k apply -f - && "
+        f"export KUBECONFIG=/etc/kubernetes/admin.conf; k={_TOP}/bin/kubectl; "
+        f"$k {made} --dry-run=client -o yaml | $k apply -f - && "
         "$k -n kube-system rollout restart deployment/coredns && "
         "$k -n kube-system rollout status deployment/coredns --timeout=120s"
     )
