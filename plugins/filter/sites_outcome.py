@@ -72,6 +72,7 @@ from collections.abc import Mapping, Sequence
 # As the default of site_name says.
 DEFAULT_SITE = "site"
 REASON_LENGTH = 240
+HEAD_LENGTH = 50
 
 Variables = Mapping[str, t.Any]
 
@@ -141,10 +142,14 @@ def row(name: str, members: Sequence[str], facts: Mapping[str, Variables], alive
 
 def reason(failure: Mapping[str, str]) -> str:
     """Return a failure as one line that fits into a table; the whole message stands where it happened."""
-    line = next((line.strip() for line in failure["msg"].splitlines() if line.strip()), "")
+    lines = [line.strip() for line in failure["msg"].splitlines() if line.strip()]
+    line = lines[0] if lines else ""
     # A finding speaks for itself; what a module says often does not.
-    text = line if line.startswith("[") or not failure["task"] else f"{failure['task']}: {line}"
-    return text if len(text) <= REASON_LENGTH else f"{text[: REASON_LENGTH - 1]}…"
+    if not line.startswith("["):
+        # What is short is the head of what follows: "2 of 19 checks failed."
+        line = " ".join(lines[:2]) if len(line) < HEAD_LENGTH else line
+        line = f"{failure['task']}: {line}" if failure["task"] else line
+    return line if len(line) <= REASON_LENGTH else f"{line[: REASON_LENGTH - 1]}…"
 
 
 def table(rows: Sequence[Mapping[str, str]], others: int) -> list[str]:

@@ -17,14 +17,14 @@ mkdir -p $pki /etc/cni/net.d /etc/containerd /var/lib/kine
 
 authority() { # file, name
 	[ -e "$pki/$1.key" ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
-		-keyout "$pki/$1.key" -out "$pki/$1.crt" -subj "/CN=$2" 2>/dev/null
+		-addext keyUsage=critical,keyCertSign,cRLSign -keyout "$pki/$1.key" -out "$pki/$1.crt" -subj "/CN=$2" 2>/dev/null
 }
 
 leaf() { # file, subject, alternative names
 	[ -e "$pki/$1.crt" ] && return
 	openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$pki/$1.key" -out "$pki/$1.csr" \
 		-subj "$2" 2>/dev/null
-	printf 'extendedKeyUsage=clientAuth,serverAuth\nsubjectAltName=%s\n' "${3:-DNS:$1}" >"$pki/$1.ext"
+	printf 'extendedKeyUsage=clientAuth,serverAuth\nauthorityKeyIdentifier=keyid\nsubjectAltName=%s\n' "${3:-DNS:$1}" >"$pki/$1.ext"
 	openssl x509 -req -in "$pki/$1.csr" -CA $pki/ca.crt -CAkey $pki/ca.key -CAcreateserial -days 30 \
 		-extfile "$pki/$1.ext" -out "$pki/$1.crt" 2>/dev/null
 }

@@ -14,7 +14,7 @@ from ansible_collections.flyte.onprem.plugins.filter.sites_outcome import (
     sites_outcome,
 )
 
-FAILURE = {"where": "MinIO", "task": "install | Place the binary", "msg": "no space left\nmore"}
+FAILURE = {"where": "MinIO", "task": "install | Place the binary", "msg": "no space left"}
 
 
 def outcome(notes: dict[str, dict[str, Any]], *, alive: str | None = None, **options: Any) -> dict[str, Any]:
@@ -62,6 +62,13 @@ def test_the_row_has_what_the_report_of_the_site_says() -> None:
 def test_a_finding_speaks_for_itself() -> None:
     finding = {**FAILURE, "msg": "[SITE-01] site_domain is 'Bad'.\n  What to do: ..."}
     assert outcome({"a1": {"sites_failure": finding}})["sites"][0]["why"] == "[SITE-01] site_domain is 'Bad'."
+
+
+def test_a_head_comes_with_what_follows_it() -> None:
+    checks = {**FAILURE, "task": "", "msg": "1 of 21 checks failed.\nTLS-11 It is trusted: failed\n  seen: ..."}
+    assert outcome({"a1": {"sites_failure": checks}})["sites"][0]["why"] == (
+        "1 of 21 checks failed. TLS-11 It is trusted: failed"
+    )
 
 
 def test_a_long_reason_is_cut() -> None:
