@@ -62,12 +62,16 @@ _value:
       C(why) and C(summary), in the order of the inventory; C(table), the same as lines of text; C(failed), the hosts of
       the sites that have failed; C(stopped), the hosts that have to stop; C(too_many), whether more sites have failed
       than may; C(none_left), whether all have; C(unfinished), the hosts that another run has to take up.
+    - C(clashes), sites of the inventory that have the same C(site_domain), by it.
     - C(waves), the hosts of the present play in lists to be taken one after the other, each with one host of a site.
   type: dict
 """
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from ansible.errors import AnsibleError
+from jinja2.exceptions import UndefinedError
 
 # As the default of site_name says.
 DEFAULT_SITE = "site"
@@ -87,7 +91,7 @@ def sites_outcome(
     unfinished_before: Sequence[str] = (),
 ) -> dict[str, t.Any]:
     """Return how the sites are doing to which the *hosts* belong that are or were in this run."""
-    facts = {host: notes(hostvars[host]) for host in hosts}
+    facts = {host: notes(host, hostvars[host]) for host in hosts}
     there = [host for host in hosts if host in set(targets) or facts[host]["doing"] is not None]
     sites: dict[str, list[str]] = {}
     for host in there:
@@ -106,14 +110,26 @@ def sites_outcome(
         "too_many": too_many,
         "none_left": bool(sites) and len(broken) == len(sites),
         "unfinished": [host for host in hosts if host in unfinished | set(unfinished_before) - set(there)],
+        "clashes": clashes(facts.values()),
         "waves": waves([host for host in there if host in set(play_hosts)], facts),
     }
 
 
-def notes(variables: Variables) -> dict[str, t.Any]:
-    """Return what is known of a host, with its site."""
+def known(variables: Variables, name: str) -> t.Any:
+    """Return a variable of a host; None where it cannot be worked out, which is the matter of its own site alone."""
+    try:
+        value = variables.get(name)
+        return None if value is None else str(value)
+    except (AnsibleError, UndefinedError):
+        return None
+
+
+def notes(host: str, variables: Variables) -> dict[str, t.Any]:
+    """Return what is known of a host, with its site; one whose site cannot be worked out is a site of its own."""
+    site = known(variables, "site_name")
     return {
-        "site": str(variables.get("site_name") or DEFAULT_SITE),
+        "site": site or (host if "site_name" in variables else DEFAULT_SITE),
+        "domain": known(variables, "site_domain"),
         "doing": variables.get("sites_doing"),
         "failure": variables.get("sites_failure"),
         "skipped": variables.get("sites_skipped"),
@@ -165,6 +181,16 @@ def table(rows: Sequence[Mapping[str, str]], others: int) -> list[str]:
     if others:
         lines.append(f"{others} more in the inventory {'was' if others == 1 else 'were'} not in this run")
     return lines
+
+
+def clashes(facts: Iterable[Variables]) -> dict[str, list[str]]:
+    """Return the names of the sites that want to have one domain, by the domain."""
+    users: dict[str, list[str]] = {}
+    for found in facts:
+        names = users.setdefault(found["domain"] or "", [])
+        if found["site"] not in names:
+            names.append(found["site"])
+    return {domain: names for domain, names in users.items() if domain and len(names) > 1}
 
 
 def waves(hosts: Sequence[str], facts: Mapping[str, Variables]) -> list[list[str]]:

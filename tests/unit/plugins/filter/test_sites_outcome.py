@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleUndefinedVariable
 from unit.contract import ROLES_DIR, load
 
 from ansible_collections.flyte.onprem.plugins.filter.sites_outcome import (
@@ -150,6 +151,31 @@ def test_hosts_that_are_out_of_the_play_take_no_turn() -> None:
 def test_hosts_without_a_name_of_a_site_are_one_site() -> None:
     found = sites_outcome(["x", "y"], {"x": {}, "y": {"sites_failure": FAILURE}}, ["x", "y"], ["x", "y"])
     assert states(found) == {DEFAULT_SITE: "failed"}
+
+
+class Unknown(dict):
+    """The variables of a host of which one cannot be worked out."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name == "site_name":
+            raise AnsibleUndefinedVariable("'nope' is undefined")
+        return super().get(name, default)
+
+
+def test_a_host_whose_site_cannot_be_worked_out_is_a_site_of_its_own() -> None:
+    hostvars = {"x": Unknown(site_name="{{ nope }}", sites_failure=FAILURE), "y": {"site_name": "y"}}
+    assert states(sites_outcome(["x", "y"], hostvars, ["x", "y"], ["x", "y"])) == {"x": "failed", "y": "ok"}
+
+
+def test_sites_with_one_domain_are_named() -> None:
+    notes = {
+        host: {"site_domain": f"{domain}.test"} for host, domain in (("a1", "f"), ("a2", "f"), ("b1", "f"), ("c1", "c"))
+    }
+    assert outcome(notes)["clashes"] == {"f.test": ["a", "b"]}
+
+
+def test_sites_without_a_domain_do_not_clash() -> None:
+    assert outcome({"a1": {}, "b1": {}})["clashes"] == {}
 
 
 def test_the_default_is_that_of_the_role() -> None:
