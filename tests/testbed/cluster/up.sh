@@ -87,6 +87,10 @@ failSwapOn: false
 clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
 resolvConf: /etc/resolv.conf
+# The disk is the machine's, and images that were imported cannot be pulled again.
+evictionHard: {nodefs.available: 1Gi, imagefs.available: 1Gi}
+imageGCHighThresholdPercent: 100
+imageGCLowThresholdPercent: 99
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $pki/ca.crt}}
 authorization: {mode: Webhook}
@@ -110,6 +114,6 @@ for image in /opt/kubernetes/images/*.tar; do $bin/ctr -n k8s.io images import -
 export KUBECONFIG=/etc/kubernetes/admin.conf
 until $bin/kubectl get --raw /readyz >/dev/null 2>&1; do sleep 0.5; done
 until $bin/kubectl get node "$node" >/dev/null 2>&1; do sleep 0.5; done
-$bin/kubectl wait --for=condition=Ready "node/$node" --timeout=120s >/dev/null
+$bin/kubectl wait --for=condition=Ready "node/$node" --timeout=300s >/dev/null
 $bin/kubectl apply -f /opt/kubernetes/manifests >/dev/null
-$bin/kubectl -n kube-system rollout status deployment/coredns --timeout=120s >/dev/null
+$bin/kubectl -n kube-system rollout status deployment/coredns --timeout=300s >/dev/null
