@@ -129,7 +129,7 @@ def test_one_site_is_broken_and_one_dies_and_the_others_are_finished(fleet: Flee
         code, output = fleet.run("backends")
         killed.result(timeout=60)
     assert code != 0
-    assert [word for word in ("Certificates, on broken-1", "SITE-01") if word not in row(output, "broken")] == []
+    assert [word for word in ("Know the hosts, on broken-1", "SITE-01") if word not in row(output, "broken")] == []
     assert "MinIO, on dying-1" in row(output, "dying")
     assert {site: row(output, site).split()[1] for site in SITES} == {
         "alpha": "ok", "beta": "ok", "broken": "failed", "dying": "failed", "epsilon": "ok", "zeta": "ok",
