@@ -4,10 +4,10 @@
 PYTHON_BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock check unit build matrix test test-all bench demo demo-down docs changelog
+.PHONY: help venv lock check unit build matrix test test-all bench bench-modules demo demo-down docs changelog
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: ## Make .venv, or bring it up to date (10 to 60 s the first time)
 	@tests/venv.sh
@@ -35,6 +35,9 @@ test-all: ## The tests with every scenario
 
 bench: venv ## Measure a first run, a second run and a plain script that does the same
 	@$(PYTHON_BIN)/python tests/testbed/bench.py
+
+bench-modules: venv ## Measure the checks on healthy services and on dead addresses (about 1 min)
+	@$(PYTHON_BIN)/python tests/testbed/bench_modules.py
 
 demo: ## A whole Flyte site in a container of this machine, ready to try
 	@tests/venv.sh && exec $(PYTHON_BIN)/python tests/testbed/demo.py

@@ -49,7 +49,7 @@ CHECK = ("check", "test", "test-all")
 TEST = ("test", "test-all")
 ALL = ("test-all",)
 # On one host, in this order.
-LIFE = ("interrupted", "stopped_at_gates", "workflow_traps", "rotated_keys", "uninstalled")
+LIFE = ("interrupted", "stopped_at_gates", "cluster_checks", "workflow_traps", "rotated_keys", "uninstalled")
 LIFE_FILES = " ".join(f"tests/integration/site/test_{part}.py" for part in LIFE)
 
 
@@ -69,7 +69,7 @@ STAGES = (
     Stage("bundle", f"{BIN}python tests/testbed/bed.py bundle", "1 s, 20 min the first time", TEST, needed=True),
     Stage("flyte chart", f"{BIN}pytest tests/unit/testbed/test_flyte_chart.py", "10 s", TEST),  # with the bundle's Helm
     Stage("host image", f"{BIN}python tests/testbed/bed.py host-image", "1 s, 3 min the first time", TEST, needed=True),
-    Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "2 min", TEST),
+    Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "3 min", TEST),
     Stage("molecule default", "tests/scenario.sh molecule test -s default", "20 min", TEST, lane="1"),
     Stage("bad input", "tests/scenario.sh pytest tests/integration/site/test_bad_input.py", "5 min", TEST, lane="1"),
     Stage("life of a site", f"tests/scenario.sh pytest {LIFE_FILES}", "35 min", TEST, lane="2"),

@@ -54,6 +54,8 @@ NOT_FACTS = {
     "msg", "passed", "rc", "skip_reason", "skipped", "stderr", "stdout", "unreachable", "warnings",
 }  # fmt: skip
 
+UNREACHABLE = "SITE-31"
+
 OWN_TEST = {
     "id": "SITE-33",
     "title": "The part's own test passes",
@@ -74,7 +76,8 @@ def site_report(parts, hostvars):
         for host in hosts
         for found in answers(part, hostvars[host])
     ]
-    areas.sort(key=lambda found: found["state"] != "failed")
+    # A host that cannot be reached is why the rest of it does not answer.
+    areas.sort(key=lambda found: (found["state"] != "failed", found["checks"][0]["id"] != UNREACHABLE))
     areas = say_once(areas)
     checks = [check for found in areas for check in found["checks"]]
     counts = count(checks)
@@ -141,7 +144,7 @@ def not_run(reason, *, unreachable):
     """Return the row for a check that did not come to an answer."""
     if unreachable:
         row = {
-            "id": "SITE-31",
+            "id": UNREACHABLE,
             "title": "The host can be reached",
             "expected": "an answer from the host, so that its check can run there",
             "cause": "The host is down, its address or SSH key has changed, or a firewall is in between.",

@@ -23,7 +23,7 @@ options:
     description:
       - Variables of all hosts. C(site_name) says to which site a host belongs. C(sites_doing) is the name of the play
         that a host is in, and empty between plays; C(sites_failure) says as C(task) and C(msg) why it failed in
-        C(where), and C(sites_skipped) where it was told to stop. C(__site_summary) is what the site's report says.
+        C(where), and C(sites_skipped) where it was told to stop. C(__site_outcome) is what the site's report says.
     type: dict
     required: true
   play_hosts:
@@ -62,8 +62,11 @@ _value:
       C(why) and C(summary), in the order of the inventory; C(table), the same as lines of text; C(failed), the hosts of
       the sites that have failed; C(stopped), the hosts that have to stop; C(too_many), whether more sites have failed
       than may; C(none_left), whether all have; C(unfinished), the hosts that another run has to take up.
+    - C(others), names of the sites of the inventory that are not in this run; C(speaker), the host for which what
+      concerns all sites is worked out, one of a site that is in order if there is one.
     - C(clashes), sites of the inventory that have the same C(site_domain), by it.
-    - C(waves), the hosts of the present play in lists to be taken one after the other, each with one host of a site.
+    - C(waves), the hosts of the present play in lists to be taken one after the other, each with one host of a site,
+      in the order of the play.
   type: dict
 """
 
@@ -100,18 +103,21 @@ def sites_outcome(
     state = {found["name"]: found["state"] for found in rows}
     broken = [name for name in sites if state[name] == "failed"]
     too_many = bool(sites) and 100 * len(broken) / len(sites) > float(max_fail_percentage)
-    others = {facts[host]["site"] for host in hosts} - set(sites)
+    others = [name for name in dict.fromkeys(facts[host]["site"] for host in hosts) if name not in sites]
+    alive = [host for host in there if host in set(play_hosts)]
     unfinished = {host for name in sites if state[name] != "ok" for host in sites[name]}
     return {
         "sites": rows,
         "table": table(rows, len(others)),
+        "others": others,
+        "speaker": next((host for host in alive if state[facts[host]["site"]] != "failed"), next(iter(alive), "")),
         "failed": [host for name in broken for host in sites[name]],
         "stopped": [host for host in there if too_many or facts[host]["site"] in broken],
         "too_many": too_many,
         "none_left": bool(sites) and len(broken) == len(sites),
         "unfinished": [host for host in hosts if host in unfinished | set(unfinished_before) - set(there)],
         "clashes": clashes(facts.values()),
-        "waves": waves([host for host in there if host in set(play_hosts)], facts),
+        "waves": waves(play_hosts, facts),
     }
 
 
@@ -133,7 +139,7 @@ def notes(host: str, variables: Variables) -> dict[str, t.Any]:
         "doing": variables.get("sites_doing"),
         "failure": variables.get("sites_failure"),
         "skipped": variables.get("sites_skipped"),
-        "summary": variables.get("__site_summary"),
+        "summary": variables.get("__site_outcome"),
     }
 
 

@@ -15,6 +15,12 @@ from __future__ import annotations
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Entry
 
+# What to try first where things may only be late.
+_JUST_STARTED = (
+    "Within minutes after a start of the host, parts are still starting: kubectl get pods -A shows their age; wait "
+    "until they are ready and ask again. Otherwise: "
+)
+
 # Context of the TLS entries: {endpoint} (scheme://host:port) and {host}.
 TLS = (
     Entry(
@@ -56,6 +62,26 @@ TLS = (
         expected="a certificate valid now and for 14 more days",
         cause="The certificate has expired, soon will, or is not valid yet by this machine's clock.",
         fix=("Renew the certificate and reload the service; if the dates look right, correct this machine's clock."),
+    ),
+    Entry(
+        id="TLS-14",
+        title="{endpoint} is written with the scheme that is served",
+        expected="https:// where the port speaks TLS, http:// where it does not",
+        cause="The address says one scheme, and the service at this port speaks the other.",
+        fix="Write the address with the other scheme, or give the port at which the service speaks this one.",
+    ),
+    Entry(
+        id="TLS-15",
+        title="The certificate of {endpoint} keeps to the standard",
+        expected="a certificate that strict clients take (RFC 5280)",
+        cause=(
+            "The certificate, or that of a CA on its way, lacks something that the standard demands. Go and older "
+            "Pythons take it; Python 3.13 and newer, this check's own perhaps and that of tasks, refuse it."
+        ),
+        fix=(
+            "Issue the certificate anew with what is named above (an Authority Key Identifier in each but the root's; "
+            "Basic Constraints that are critical and Key Usage in each CA's)."
+        ),
     ),
 )
 
@@ -384,6 +410,79 @@ S3 = (
             "admin heal)."
         ),
     ),
+    Entry(
+        id="S3-41",
+        title="Nothing but what Flyte needs is allowed on bucket {bucket}",
+        expected="no s3:PutBucketPolicy and no s3:DeleteBucket",
+        cause=(
+            "The policy of this user has all rights on the bucket (s3:*). Whoever runs a task as Flyte could open the "
+            "bucket to everybody, or delete it."
+        ),
+        fix=(
+            "Allow this user s3:ListBucket and s3:GetBucketLocation on arn:aws:s3:::{bucket}, and s3:GetObject, "
+            "s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts on "
+            "arn:aws:s3:::{bucket}/*, and nothing else."
+        ),
+    ),
+    Entry(
+        id="S3-42",
+        title="Signed requests arrive at {endpoint} with their signature",
+        expected="a refusal of an access key that does not exist, other than that of everything else",
+        cause=(
+            "Everything is denied, also to an access key that nobody has: the store sees requests without a signature. "
+            "A proxy before it takes the Authorization header away (one that does basic or single sign-on itself, say)."
+        ),
+        fix=(
+            "Let the proxy pass the Authorization header and ask for no login of its own on the S3 host name. If there "
+            "is no proxy, this store denies unknown keys as it denies rights: look at the user and its policy there."
+        ),
+    ),
+    Entry(
+        id="S3-43",
+        title="Requests arrive at {endpoint} as they were sent",
+        expected="no complaint about the form of a request",
+        cause=(
+            "The store finds the request malformed. Something before it cut the body, or dropped or rewrote headers or "
+            "the query; or the store speaks another dialect of S3."
+        ),
+        fix=(
+            "Ask the store without the proxy (its own address as endpoint): if that works, let the proxy pass bodies, "
+            "query and the headers Content-Length, Content-MD5 and x-amz-* unchanged; else look at the store's log."
+        ),
+    ),
+    Entry(
+        id="S3-44",
+        title="The names of objects are accepted in bucket {bucket}",
+        expected="object names below the prefix that Flyte writes to",
+        cause=(
+            "The store does not take this name: an object lies where the prefix has a folder, or the name is too long "
+            "or has characters that the store's file system does not take."
+        ),
+        fix="Give another prefix, or remove the object of bucket {bucket} that lies where the prefix has a folder.",
+    ),
+    Entry(
+        id="S3-45",
+        title="Objects of bucket {bucket} may be removed before their time",
+        expected="no object lock that keeps what was written",
+        cause=(
+            "The bucket has object lock with a retention period: nothing that is written can be removed before it "
+            "ends. Flyte cannot clear away its data, and the bucket only grows."
+        ),
+        fix=(
+            "Use a bucket without object lock for Flyte. What this check left, named above, can be removed when its "
+            "retention ends."
+        ),
+    ),
+    Entry(
+        id="S3-46",
+        title="The keys for {endpoint} can be sent",
+        expected="access key, secret key and session token without white space and other odd characters",
+        cause=(
+            "A line end or blank came along when the key was copied or read from a file, or it was pasted from a text "
+            "that puts special characters in place of plain ones."
+        ),
+        fix="Give the key again as the store shows it; from a file: lookup('ansible.builtin.file', path) | trim.",
+    ),
 )
 
 # Context of the PostgreSQL entries: {endpoint}, {host}, {port}, {database}, {user}, {sslmode}, {timeout}, {schema},
@@ -649,14 +748,16 @@ DATABASE = (
 
 # Context of the Kubernetes entries: {endpoint} and {host} of the API server, {kubeconfig}, {context}, {timeout},
 # {minimum_version}, {maximum_version}, {expected_nodes}, {minimum_cpu}, {minimum_memory}, {storage_class},
-# {ingress_class}, {ingress_controller}, {namespace}.
+# {ingress_class}, {ingress_controller}, {namespace}, {task_cpu}, {task_memory}, {image}, {pod_timeout}. Of a service
+# that pods must reach: {endpoint} and {host}.
 CLUSTER = (
     Entry(
         id="K8S-01",
         title="The kubeconfig can be used",
         expected="a kubeconfig at {kubeconfig} with context {context}",
         cause=(
-            "The file is not there, is no kubeconfig, or has no such context. A site's own is made when its cluster is."
+            "The file is not there, is no kubeconfig, has no such context, or holds a server, an authority or "
+            "credentials that cannot be used. A site's own is made when its cluster is."
         ),
         fix=(
             "Run the playbook flyte.onprem.cluster, which writes the site's kubeconfig, or give the right file and "
@@ -741,8 +842,8 @@ CLUSTER = (
         id="K8S-21",
         title="Kubernetes is not too new",
         expected="Kubernetes {maximum_version} or older",
-        cause="The cluster is newer than the newest version asked for.",
-        fix="Use a cluster of an older version, or raise maximum_version after a test.",
+        cause="The cluster is newer than the newest version asked for, or than any on which Flyte was tried.",
+        fix="Use a cluster of an older version, or try Flyte on this one and set maximum_version to it.",
     ),
     Entry(
         id="K8S-22",
@@ -808,21 +909,146 @@ CLUSTER = (
         expected="every pod Running and ready, or done",
         cause="A component of the cluster has not started; the reason stands beside its name.",
         fix=(
-            "Wait a minute after a start; then kubectl -n {namespace} describe pod, and kubectl -n {namespace} logs, "
+            _JUST_STARTED + "kubectl -n {namespace} describe pod, and kubectl -n {namespace} logs, "
             "for the pod named above. For images that cannot be pulled, import them or make the registry reachable."
         ),
     ),
     Entry(
         id="K8S-29",
         title="The user of the kubeconfig may install Flyte",
-        expected="the rights to make all objects of the chart",
-        cause="The user lacks rights; Helm would stop in the middle of the installation.",
+        expected="the rights to make all objects of the chart, and those that it gives to Flyte",
+        cause=(
+            "The user lacks rights; Helm would stop in the middle of the installation. Nobody may grant a right that "
+            "he has not himself, so the user needs those of Flyte's ClusterRole, too."
+        ),
         fix="Have an administrator grant the rights named above, or install with a kubeconfig of an administrator.",
+    ),
+    Entry(
+        id="K8S-30",
+        title="Namespace {namespace} admits pods like Flyte's",
+        expected="pod security level privileged or baseline",
+        cause=(
+            "The namespace's pod security level, or the cluster's default, is restricted. The pods of Flyte's chart "
+            "and of tasks do not say all that this level asks for, and would never start."
+        ),
+        fix=(
+            "kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=baseline --overwrite, or set the "
+            "security contexts in the chart's values and in the pod template of tasks."
+        ),
+        reference="https://kubernetes.io/docs/concepts/security/pod-security-standards/",
+    ),
+    Entry(
+        id="K8S-31",
+        title="One node has room for the largest task",
+        expected="a node that gives {task_cpu} cores and {task_memory} to pods",
+        cause="A pod runs on one node. Where none is large enough, the task waits forever, however many there are.",
+        fix="Add a larger node, uncordon one that is out of use, or lower what tasks may ask (task_resources).",
+        reference="https://github.com/flyteorg/flyte/issues/2933",
+    ),
+    Entry(
+        id="K8S-32",
+        title="The quota of namespace {namespace} leaves room for Flyte's pods",
+        expected="a ResourceQuota and LimitRange that a pod of 100m CPU and 256Mi of memory fits into",
+        cause="A ResourceQuota is used up or too small, or a LimitRange refuses the pod's size.",
+        fix="kubectl -n {namespace} describe resourcequota,limitrange; then raise what is named above.",
+        reference="https://github.com/flyteorg/flyte/issues/6226",
+    ),
+    Entry(
+        id="K8S-33",
+        title="No policy of the cluster refuses Flyte's pods in namespace {namespace}",
+        expected="a pod that is admitted",
+        cause="An admission webhook or policy of the cluster (Kyverno, Gatekeeper and the like) refuses the pod.",
+        fix="Have the owner of the policy named above exempt namespace {namespace}, or meet what it asks for.",
+    ),
+    Entry(
+        id="K8S-34",
+        title="The controller of ingress class {ingress_class} runs",
+        expected="a pod of the controller that is Running and ready",
+        cause=(
+            "The class is there, and no controller that serves it: its pods do not run, have other labels than its "
+            "chart's, or lie outside this cluster."
+        ),
+        fix=(
+            "kubectl get pods -A -l app.kubernetes.io/name shows them; kubectl describe pod says why one does not "
+            "start. For a site's own, run the playbook flyte.onprem.ingress."
+        ),
+    ),
+    Entry(
+        id="K8S-40",
+        title="A pod runs in namespace {namespace}",
+        expected="a pod of image {image} that has done its work within {pod_timeout} seconds",
+        cause=(
+            "The image cannot be pulled or has no python3, no node has room, or the container runtime does not start "
+            "it; the reason stands above."
+        ),
+        fix=(
+            "For an image that cannot be pulled, import it or make its registry reachable, or name another with "
+            "python3 as pod_image. Otherwise look at the nodes: kubectl describe nodes."
+        ),
+    ),
+    Entry(
+        id="K8S-41",
+        title="Pods resolve {host}",
+        expected="an address for {host} from the cluster's DNS",
+        cause=(
+            "The cluster's DNS does not know the name, though this machine may: pods do not see the /etc/hosts of "
+            "hosts. Or CoreDNS does not run."
+        ),
+        fix=(
+            "Add a record for {host} to the DNS that CoreDNS forwards to, or a hosts block to the ConfigMap "
+            "coredns-custom in kube-system; role k3s does that for k3s_cluster_dns_hosts."
+        ),
+    ),
+    Entry(
+        id="K8S-42",
+        title="Pods can connect to {endpoint}",
+        expected="an open TCP port",
+        cause=(
+            "The host answers pods and refuses: the service does not run, listens on another port or on loopback only, "
+            "or a firewall rejects the pods' network."
+        ),
+        fix="Start the service, let it listen on the host's address, and open its port to the network of the pods.",
+    ),
+    Entry(
+        id="K8S-43",
+        title="There is a way from pods to {endpoint}",
+        expected="a connection within {timeout} seconds",
+        cause=(
+            "Packets from pods are lost: a NetworkPolicy or firewall drops them, or there is no route back to the "
+            "network of the pods."
+        ),
+        fix=(
+            "Look at kubectl get networkpolicies -A, at the firewall of the service's host for the pods' network, and "
+            "at the addresses that the name has in the cluster."
+        ),
+    ),
+    Entry(
+        id="K8S-44",
+        title="The registry {endpoint} can be reached",
+        expected="a connection within {timeout} seconds",
+        cause=(
+            "Images are pulled from this registry, and a pod cannot reach it: there is no internet, no DNS for it, or "
+            "a proxy is needed that only the container runtime knows."
+        ),
+        fix=(
+            "Let the nodes reach the registry, name a mirror of it in k3s_registries, or install from a bundle "
+            "(site_bundle), which brings all images."
+        ),
+    ),
+    Entry(
+        id="K8S-45",
+        title="The pod of this check is gone from namespace {namespace}",
+        expected="no pod of a check",
+        cause="The API server did not delete the pod when it was asked to.",
+        fix=(
+            "kubectl -n {namespace} delete pod -l app.kubernetes.io/component=kubernetes-check; Kubernetes itself "
+            "stops it at its deadline."
+        ),
     ),
 )
 
 # Context of the entries for Flyte: {endpoint} and {host} of its address, {timeout}, {http_port}, {project},
-# {namespace}, {release}, {crd}, {task_secret}.
+# {namespace}, {release}, {crd}, {task_secret}, {images}.
 FLYTE = (
     Entry(
         id="FLYTE-10",
@@ -848,7 +1074,8 @@ FLYTE = (
         expected="an open TCP port",
         cause="The host answers, but no ingress controller listens on this port, or a firewall rejects.",
         fix=(
-            "Look at the ingress controller's pod and Service (kubectl get pods,services -A), and open the port in "
+            _JUST_STARTED
+            + "Look at the ingress controller's pod and Service (kubectl get pods,services -A), and open the port in "
             "the firewall."
         ),
     ),
@@ -861,7 +1088,8 @@ FLYTE = (
             "class, or for another host name."
         ),
         fix=(
-            "Compare host and class of the Ingress (kubectl get ingress -A) with the address above; the playbook "
+            _JUST_STARTED
+            + "Compare host and class of the Ingress (kubectl get ingress -A) with the address above; the playbook "
             "flyte.onprem.flyte writes them. Traefik without the right to read nodes loads no route at all."
         ),
     ),
@@ -871,7 +1099,8 @@ FLYTE = (
         expected="an answer of Flyte's own",
         cause="The ingress controller has the route, but no pod of Flyte behind it answers.",
         fix=(
-            "Look at Flyte's pod: kubectl -n {namespace} get pods; kubectl -n {namespace} logs deployment/{release}. "
+            _JUST_STARTED
+            + "Look at Flyte's pod: kubectl -n {namespace} get pods; kubectl -n {namespace} logs deployment/{release}. "
             "It does not start without its database."
         ),
     ),
@@ -880,7 +1109,7 @@ FLYTE = (
         title="Flyte at {endpoint} is healthy",
         expected="HTTP 200 from /healthcheck",
         cause="Flyte, or something in its place, answers its health check with an error.",
-        fix="Look at the log of Flyte's pod, and whether the address is that of Flyte.",
+        fix=_JUST_STARTED + "Look at the log of Flyte's pod, and whether the address is that of Flyte.",
     ),
     Entry(
         id="FLYTE-16",
@@ -892,7 +1121,7 @@ FLYTE = (
     Entry(
         id="FLYTE-17",
         title="Flyte lists project {project}",
-        expected="project {project} among the answer of /api/v1/projects",
+        expected="project {project} among those that Flyte lists",
         cause="Flyte cannot read its database, or the project was never made.",
         fix=(
             "Look at the log of Flyte's pod; make the project with flytectl create project, or list it among the "
@@ -968,12 +1197,51 @@ FLYTE = (
         reference="https://github.com/flyteorg/flyte/issues/5663",
     ),
     Entry(
+        id="FLYTE-25",
+        title="{endpoint} is Flyte's own address",
+        expected="an answer of Flyte's, and no redirect to another address",
+        cause=(
+            "The address is not the one that users have: plain HTTP, which only leads to HTTPS, or http:// before a "
+            "port that speaks TLS."
+        ),
+        fix="Give the address that it leads to as url, with https:// and, unless it is 443, the port.",
+    ),
+    Entry(
+        id="FLYTE-26",
+        title="Flyte at {endpoint} tells clients how to log in, or that they need not",
+        expected=(
+            "from /.well-known/oauth-authorization-server and /config/v1/flyte_client either 501 (no login), or the "
+            "addresses of the login, to everybody"
+        ),
+        cause=(
+            "pyflyte and flytectl ask there before anything else. The ingress does not route these paths (404), a "
+            "proxy asks for a login before it lets anyone read how to log in, or Flyte's configuration is not complete."
+        ),
+        fix=(
+            "Route /.well-known and /config to Flyte as the chart's Ingress does, let a proxy that authenticates pass "
+            "them, and set configuration.auth in the chart's values as a whole: issuer, authorization and token "
+            "endpoints are https addresses."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/2606",
+    ),
+    Entry(
+        id="FLYTE-27",
+        title="Flyte 2 knows its own address {endpoint}",
+        expected="{endpoint} from ClusterService/SelectCluster",
+        cause=(
+            "Flyte hands clients the address by which it was asked, and a proxy does not tell it: X-Forwarded-Proto or "
+            "the Host header is dropped or rewritten on the way."
+        ),
+        fix="Let every proxy before Flyte pass the Host header through and set X-Forwarded-Proto to https.",
+    ),
+    Entry(
         id="FLYTE-30",
         title="The pods of release {release} in namespace {namespace} run",
         expected="every pod Running and ready",
         cause="Flyte has not started; the reason stands beside the pod's name.",
         fix=(
-            "kubectl -n {namespace} logs deployment/{release} --all-containers; a pod that starts again and again "
+            _JUST_STARTED
+            + "kubectl -n {namespace} logs deployment/{release} --all-containers; a pod that starts again and again "
             "most often cannot reach or use its database."
         ),
     ),
@@ -1039,6 +1307,33 @@ FLYTE = (
         ),
     ),
     Entry(
+        id="FLYTE-35",
+        title="The pods of release {release} run the images that were chosen",
+        expected="{images}",
+        cause=(
+            "Somebody has changed the Deployment, the chart was installed with other values, or an image has no tag or "
+            "the tag latest, so that each restart may bring another version."
+        ),
+        fix=(
+            "Run the playbook flyte.onprem.flyte again, or set deployment.image and deployment.waitForDB.image in the "
+            "chart's values to the versions that you mean."
+        ),
+        reference="https://github.com/flyteorg/flyte/issues/2792",
+    ),
+    Entry(
+        id="FLYTE-36",
+        title="The API server reaches Flyte's webhook",
+        expected="a pod that asks for a secret is admitted",
+        cause=(
+            "The webhook's configuration and certificate are right, and it does not answer the API server: Flyte's pod "
+            "does not serve it (yet), or a NetworkPolicy or firewall closes its port to the API server."
+        ),
+        fix=(
+            _JUST_STARTED + "Look at the log of Flyte's pod for the webhook, and let the API server's hosts reach port "
+            "9443 of Flyte's pod."
+        ),
+    ),
+    Entry(
         id="TLS-02",
         title="The certificate of Flyte's webhook is valid and trusted",
         expected="a certificate valid now and for 14 more days, from the CA in the webhook's configuration",
@@ -1076,6 +1371,17 @@ FLYTE = (
             "TLS (insecure: false)."
         ),
         reference="https://github.com/flyteorg/flyte/issues/3330",
+    ),
+    Entry(
+        id="ING-04",
+        title="The ingress at {endpoint} routes all services of Flyte 2",
+        expected="an answer of Flyte's own from every service",
+        cause=(
+            "The chart's Ingress lists the paths of services one by one, and lacks some. Clients see 404, runs have no "
+            "logs, or 'SelectCluster failed'."
+        ),
+        fix="Give Flyte an Ingress of its own with the one prefix /flyteidl2., or add the paths named above.",
+        reference="https://github.com/flyteorg/flyte/pull/7484",
     ),
 )
 

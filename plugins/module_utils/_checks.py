@@ -17,6 +17,7 @@ catalogue knows, and skips what depends on a row that did not pass::
 
 from __future__ import annotations
 
+import signal
 import typing as t
 from dataclasses import asdict, dataclass
 
@@ -132,7 +133,7 @@ class Report:
         for row in after:
             if row.status in (PASSED, WARNING):
                 continue
-            root = self._roots.get(row, row)
+            root = self.root(row)
             because = (
                 f"skipped because {root.id} failed"
                 if root.status == FAILED
@@ -142,6 +143,10 @@ class Report:
             self._roots[skipped] = root
             return skipped
         return None
+
+    def root(self, row: Check) -> Check:
+        """The row that a skipped one goes back to; any other is its own."""
+        return self._roots.get(row, row)
 
     def conclude(self, id: str, outcome: Outcome, **context: str) -> Check:
         """Add the row that a probe's outcome asks for."""
@@ -209,6 +214,20 @@ def render(row: Check) -> str:
     ):
         lines.append(f"  {label + ':':<10}{text}")
     return "\n".join(lines)
+
+
+def clean_up_when_ended() -> None:
+    """From now on a signal to end ends the module as at the keyboard, so that what it made is cleaned up."""
+    ending = (signal.SIGTERM, signal.SIGHUP)
+
+    def stop(_signal: int, _frame: object) -> None:
+        # A second one must not end the cleaning.
+        for number in ending:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in ending:
+        signal.signal(number, stop)
 
 
 def finish(module: AnsibleModule, report: Report, *, report_only: bool) -> None:

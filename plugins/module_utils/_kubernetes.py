@@ -17,13 +17,22 @@ import datetime
 import json
 import os
 import re
+import ssl
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.flyte.onprem.plugins.module_utils import _reach
 from ansible_collections.flyte.onprem.plugins.module_utils._certificates import pem_certificates, validity
-from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Skipped, Warned
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
+    FAILED,
+    Check,
+    Failed,
+    Report,
+    Skipped,
+    Warned,
+)
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, load
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Rights, rights_verdict
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import EXPIRY_WARNING_DAYS, ReachIds
 
 KUBECONFIG = "K8S-01"
@@ -33,6 +42,16 @@ CREDENTIALS = "K8S-13"
 READY = "K8S-14"
 ANSWERS = "K8S-15"
 _REACH = ReachIds(name="K8S-10", port="K8S-12", way="K8S-11")
+
+# Flyte's charts name no version. Flyte 1.16.8 and 2.0.43 were both run on this one.
+NEWEST_TRIED = "1.36"
+
+# How the charts of known controllers label their pods (app.kubernetes.io/name), by what their class says.
+CONTROLLERS = {
+    "traefik.io/ingress-controller": ("traefik",),
+    "nginx.org/ingress-controller": ("nginx-ingress", "kubernetes-ingress"),
+    "k8s.io/ingress-nginx": ("ingress-nginx",),
+}
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
@@ -51,7 +70,23 @@ class ApiError(Exception):
 
 
 class Unanswered(Exception):
-    """A request got no answer."""
+    """A request got no answer. C(proxy) is the address of the proxy that it went through; empty if through none."""
+
+    def __init__(self, message: str, *, proxy: str = "") -> None:
+        super().__init__(message)
+        self.proxy = proxy
+
+    def outcome(self) -> Failed:
+        if not self.proxy:
+            return Failed(str(self), id=ANSWERS)
+        return Failed(
+            f"{self} (asked through the proxy {self.proxy})",
+            id=ANSWERS,
+            fix=(
+                "Name the API server's host in the environment variable NO_PROXY of the module, or let the proxy pass "
+                "requests on to it."
+            ),
+        )
 
 
 class Api:
@@ -62,13 +97,25 @@ class Api:
         self._timeout = timeout
 
     @property
-    def server(self) -> str:
-        return str(self._client.configuration.host)
+    def address(self) -> _reach.Address:
+        """Where the API server is. Raises C(ValueError), with a text that is not for people, for what is no address."""
+        return _reach.parse_url(str(self._client.configuration.host))
+
+    @property
+    def proxy(self) -> str:
+        """The proxy that requests go through, without a user's name or password; empty if through none."""
+        found = getattr(self._client.rest_client.pool_manager, "proxy", None)
+        return f"{found.scheme}://{found.host}:{found.port}" if found else ""
 
     @property
     def ca_file(self) -> str | None:
         found = self._client.configuration.ssl_ca_cert
         return str(found) if found else None
+
+    @property
+    def server_name(self) -> str:
+        """The name that the server's certificate must hold, where it is not the host's; empty if it is."""
+        return str(getattr(self._client.configuration, "tls_server_name", None) or "")
 
     @property
     def verifies(self) -> bool:
@@ -80,7 +127,7 @@ class Api:
         path = self._client.configuration.cert_file
         if not path:
             return ""
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
 
     def get(self, path: str, **query: str) -> Json:
@@ -118,8 +165,8 @@ class Api:
         answer = self._ask(method, path, query=query or {}, body=body, kind=kind)
         try:
             return dict(json.loads(answer))
-        except ValueError as exc:
-            raise Unanswered(f"the answer to {path} is not JSON") from exc
+        except (ValueError, TypeError) as exc:
+            raise Unanswered(f"the answer to {path} is not a JSON object") from exc
 
     def _ask(
         self,
@@ -145,21 +192,29 @@ class Api:
                 auth_settings=["BearerToken"],
                 _preload_content=False,
                 _return_http_data_only=True,
-                _request_timeout=self._timeout,
+                # Releases before 35 ignore a number that is no int.
+                _request_timeout=(self._timeout, self._timeout),
             )
             return bytes(answer.data)
         except ApiException as exc:
             raise ApiError(exc.status, _message(exc)) from exc
         except (HTTPError, OSError) as exc:
-            raise Unanswered(f"{method} {path}: {exc}") from exc
+            raise Unanswered(f"{method} {path}: {exc}", proxy=self.proxy) from exc
+        except ValueError as exc:
+            # A header that cannot be sent stands in its words, and that may be the token.
+            raise Unanswered(
+                f"{method} {path}: the request cannot be sent, or its answer not be read ({type(exc).__name__})"
+            ) from None
 
 
 def _message(exc: t.Any) -> str:
     """What the API server says in words, rather than the document around it."""
+    # Bytes in older releases.
+    body = exc.body.decode("utf-8", "replace") if isinstance(exc.body, bytes) else exc.body
     try:
-        return str(json.loads(exc.body)["message"])
+        return str(json.loads(body)["message"])
     except (TypeError, ValueError, KeyError):
-        return str(exc.body or exc.reason or exc.status)
+        return str(body or exc.reason or exc.status)
 
 
 @contextlib.contextmanager
@@ -171,7 +226,7 @@ def cluster(
 
     def read() -> str:
         found.append(open_api(kubeconfig, context, timeout=timeout))
-        return f"for the API at {found[0].server}"
+        return f"for the API at {found[0].address.endpoint}"
 
     row = report.check(KUBECONFIG, read)
     try:
@@ -184,7 +239,7 @@ def cluster(
 def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> Api:
     """A client for one context of a kubeconfig. Raises C(Failed) if there is none to be had."""
     kubernetes = load(KUBERNETES)
-    from kubernetes.config import ConfigException, new_client_from_config  # noqa: PLC0415
+    from kubernetes.config import ConfigException, load_kube_config  # noqa: PLC0415
 
     path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
     for part in path.split(os.pathsep):
@@ -193,20 +248,82 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
     configuration = kubernetes.client.Configuration()
     # A retry would cost a dead address its timeout once more.
     configuration.retries = 0
+    # What the library takes where the file names no server is not what anybody meant.
+    configuration.host = ""
     try:
-        client = new_client_from_config(
+        load_kube_config(
             config_file=path, context=context or None, client_configuration=configuration, persist_config=False
         )
+        _use_credentials(configuration, _user(path, context))
+        client = kubernetes.client.ApiClient(configuration=configuration)
     except ConfigException as exc:
         raise Failed(f"{path}: {exc}") from exc
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as exc:
+        if exc.__traceback__ and exc.__traceback__.tb_next is None:
+            raise  # by one of the calls above and not by what they read: a fault of this program
         # Whatever is not YAML of the right shape ends in one of these; a parser's message may quote the file.
         raise Failed(f"{path} is not a kubeconfig ({type(exc).__name__})") from exc
     except Exception as exc:
         if type(exc).__module__.partition(".")[0] != "yaml":
             raise
         raise Failed(f"{path} is not YAML") from exc
-    return Api(client, timeout=timeout)
+    api = Api(client, timeout=timeout)
+    try:
+        tls = api.address.tls
+    except ValueError:
+        # Not its words, nor the address: there may be a password in it.
+        raise Failed(
+            f"{path}: the cluster's server is no address of the form https://host:port without a user name"
+        ) from None
+    if tls and api.verifies and api.ca_file:
+        try:
+            ssl.create_default_context(cafile=api.ca_file)
+        except OSError as exc:
+            raise Failed(f"{path}: the cluster's certificate-authority holds no certificate that can be read") from exc
+    return api
+
+
+def _user(path: str, context: str | None) -> Json:
+    """What a kubeconfig that could be read says about the user of a context."""
+    from kubernetes.config.kube_config import KubeConfigMerger  # noqa: PLC0415
+
+    config = KubeConfigMerger(path).config
+    name = config["contexts"].get_with_name(context or config["current-context"])["context"].safe_get("user")
+    users = config["users"] if name and config.safe_get("users") else None
+    found = users.get_with_name(name, safe=True) if users else None
+    return dict(found["user"].value) if found else {}
+
+
+def _use_credentials(configuration: t.Any, user: Json) -> None:
+    """Refuse credentials that no request can hold, and a plugin that gave none. Raises C(Failed), without any of them.
+
+    The library itself goes on as nobody where a plugin fails.
+    """
+    if user.get("exec") and not configuration.api_key and not configuration.cert_file:
+        raise Failed(
+            f"the plugin {user['exec'].get('command', '')} gave no credentials: it is missing, or it failed",
+            fix="Install and set up the plugin on the machine that runs the module, until kubectl works there.",
+        )
+    refresh = configuration.refresh_api_key_hook
+
+    def tidy(configuration: t.Any) -> None:
+        # As kubectl does, which leaves a token that stands in the kubeconfig itself as it is.
+        if "token" not in user:
+            configuration.api_key = {name: value.strip() for name, value in configuration.api_key.items()}
+
+    def refreshed(configuration: t.Any) -> None:
+        refresh(configuration)
+        tidy(configuration)
+
+    if refresh:
+        configuration.refresh_api_key_hook = refreshed
+    tidy(configuration)
+    for value in configuration.api_key.values():
+        if not re.fullmatch(r"\w+ [\x21-\xff]+", value):
+            raise Failed(
+                "the user's token holds white space, such as a line break, or a character that is not Latin-1",
+                fix="Write the token anew, as it was given and without anything around it.",
+            )
 
 
 def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -> Check:
@@ -227,9 +344,9 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
             raise Warned("insecure-skip-tls-verify is set")
         return "by the kubeconfig's CA"
 
-    report.check(CLIENT_CERTIFICATE, client_certificate, after=[after])
+    certificate = report.check(CLIENT_CERTIFICATE, client_certificate, after=[after])
     report.check(VERIFIED, verified, after=[after])
-    address = _reach.parse_url(api.server) if api else _reach.Address("https", "the API server", 0, "")
+    address = api.address if api else _reach.Address("https", "the API server", 0, "")
     context = {"endpoint": address.endpoint if api else "the API server", "host": address.host}
     row = after
     if api:
@@ -240,6 +357,7 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
             ids=_REACH,
             ca_file=api.ca_file,
             timeout=timeout,
+            server_name=api.server_name,
             after=[after],
         )
 
@@ -254,7 +372,7 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
             # Even a user without any right may ask for the version, unless an administrator has changed that.
             return f"known to the API server ({exc})"
         except Unanswered as exc:
-            raise Failed(str(exc), id=ANSWERS) from exc
+            raise exc.outcome() from exc
         return "known to the API server"
 
     def ready() -> str:
@@ -267,12 +385,15 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
                 raise Skipped(f"this user may not ask: {exc}") from exc
             raise Failed(not_ready(str(exc))) from exc
         except Unanswered as exc:
-            raise Failed(str(exc), id=ANSWERS) from exc
+            raise exc.outcome() from exc
         return "/readyz says ok"
 
-    known = report.check(CREDENTIALS, who, after=[row], **context)
-    report.check(READY, ready, after=[known], **context)
-    return known
+    # Nobody is let in by a certificate that is not valid. A user without one has a token, say.
+    needed = [row, certificate] if certificate.status == FAILED else [row]
+    known = report.check(CREDENTIALS, who, after=needed, **context)
+    whole = report.check(READY, ready, after=[known], **context)
+    # A user who may not ask for it may ask the rest all the same.
+    return whole if whole.status == FAILED else known
 
 
 def certificate_verdict(pem: str, *, now: datetime.datetime) -> str:
@@ -310,7 +431,7 @@ def asked(request: t.Callable[[], t.Any]) -> t.Any:
             raise Skipped(f"this user may not ask: {exc}") from exc
         raise Failed(f"the API server said: {exc} (HTTP {exc.status})", id=ANSWERS) from exc
     except Unanswered as exc:
-        raise Failed(str(exc), id=ANSWERS) from exc
+        raise exc.outcome() from exc
 
 
 @dataclass(frozen=True)
@@ -322,55 +443,13 @@ class Needs:
     expected_nodes: int | None
     minimum_cpu: float
     minimum_memory: float
+    task_cpu: float
+    task_memory: float
     storage_class: str
     ingress_class: str
     ingress_controller: str
     system_namespaces: t.Sequence[str]
-    rights: t.Sequence[Right]
-
-
-@dataclass(frozen=True)
-class Right:
-    """One verb on one resource; C(namespace) is empty for all of them, and for what lies in none."""
-
-    verb: str
-    resource: str
-    group: str = ""
-    namespace: str = ""
-
-    def __str__(self) -> str:
-        thing = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {thing}" + (f" in {self.namespace}" if self.namespace else "")
-
-
-# What Helm makes for the chart flyte-binary, and what Flyte's own service account is given: nobody may grant rights
-# that he lacks. From the chart's templates at v1.16.8.
-INSTALLING_FLYTE = tuple(
-    Right(verb=verb, resource=resource, group=group)
-    for group, resources in (
-        (
-            "",
-            (
-                "configmaps",
-                "namespaces",
-                "pods",
-                "podtemplates",
-                "resourcequotas",
-                "secrets",
-                "serviceaccounts",
-                "services",
-            ),
-        ),
-        ("admissionregistration.k8s.io", ("mutatingwebhookconfigurations",)),
-        ("apiextensions.k8s.io", ("customresourcedefinitions",)),
-        ("apps", ("deployments",)),
-        ("flyte.lyft.com", ("flyteworkflows",)),
-        ("networking.k8s.io", ("ingresses",)),
-        ("rbac.authorization.k8s.io", ("clusterrolebindings", "clusterroles")),
-    )
-    for resource in resources
-    for verb in ("create", "delete", "get", "list", "patch", "update")
-)
+    rights: Rights
 
 
 def parse_version(text: str) -> tuple[int, int]:
@@ -382,8 +461,8 @@ def parse_version(text: str) -> tuple[int, int]:
 
 
 def parse_quantity(text: str) -> float:
-    """A Kubernetes quantity as a number: C(1930m) is 1.93, C(4Gi) is 4294967296. Raises C(ValueError)."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", str(text))
+    """A Kubernetes quantity as a number: C(1930m) is 1.93, C(1e3) is 1000, C(4Gi) 4294967296. Raises C(ValueError)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+(?=$))?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", str(text))
     if found is None:
         raise ValueError(f"{text!r} is no quantity such as 500m, 4 or 8Gi")
     number, unit = float(found.group(1)), found.group(2) or ""
@@ -414,10 +493,10 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
 
     def not_too_new(api: Api) -> str:
         found = str(api.get("/version")["gitVersion"])
-        if needs.maximum_version is None:
-            raise Skipped("no newest version was asked for")
-        if parse_version(found) > needs.maximum_version:
+        if needs.maximum_version and parse_version(found) > needs.maximum_version:
             raise Failed(f"Kubernetes {found}")
+        if needs.maximum_version is None and parse_version(found) > parse_version(NEWEST_TRIED):
+            raise Warned(f"Kubernetes {found}")
         return f"Kubernetes {found}"
 
     def all_nodes(api: Api) -> str:
@@ -429,6 +508,7 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
     ready = row("K8S-22", all_nodes)
     row("K8S-23", lambda _api: cpu_verdict(nodes, needs.minimum_cpu), ready)
     row("K8S-24", lambda _api: memory_verdict(nodes, needs.minimum_memory), ready)
+    row("K8S-31", lambda _api: task_verdict(nodes, needs.task_cpu, needs.task_memory), ready)
     row(
         "K8S-25",
         lambda api: storage_verdict(api.items("/apis/storage.k8s.io/v1/storageclasses"), needs.storage_class),
@@ -448,8 +528,16 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
             raise Failed(f"its controller is {found}")
         return f"its controller is {found}"
 
+    def running(api: Api) -> str:
+        names = CONTROLLERS.get(str((ingress[0].get("spec") or {}).get("controller", "")))
+        if names is None:
+            raise Skipped("this check does not know how the pods of this controller are labelled")
+        return controller_verdict(
+            api.items("/api/v1/pods", labelSelector=f"app.kubernetes.io/name in ({','.join(names)})"), names
+        )
+
     there = row("K8S-26", ingress_class)
-    row("K8S-27", controller, there)
+    row("K8S-34", running, row("K8S-27", controller, there))
     for namespace in needs.system_namespaces:
         row(
             "K8S-28",
@@ -470,9 +558,30 @@ def nodes_verdict(nodes: t.Sequence[Json], expected: int | None) -> str:
             waiting.append(f"{node['metadata']['name']}: {reason}")
     if waiting:
         raise Failed(f"not ready: {'; '.join(waiting)}")
+    pressed = [
+        f"{node['metadata']['name']}: {item['type']}"
+        for node in nodes
+        for item in (node.get("status") or {}).get("conditions") or []
+        if item["type"].endswith("Pressure") and item["status"] == "True"
+    ]
+    if pressed:
+        raise Failed(f"short of something, so that pods are evicted: {'; '.join(pressed)}")
     if not nodes or (expected is not None and len(nodes) != expected):
         raise Failed(f"{len(nodes)} nodes: {', '.join(sorted(node['metadata']['name'] for node in nodes)) or 'none'}")
     return f"{len(nodes)} ready"
+
+
+def _takes_pods(node: Json) -> bool:
+    """Whether pods like Flyte's, which tolerate no taint, may be placed on a node."""
+    spec = node.get("spec") or {}
+    taints = [taint for taint in spec.get("taints") or [] if taint.get("effect") in ("NoSchedule", "NoExecute")]
+    return not spec.get("unschedulable") and not taints
+
+
+def _without(nodes: t.Sequence[Json]) -> str:
+    """Names the nodes that were left out of a sum; empty if all count."""
+    names = [str(node["metadata"]["name"]) for node in nodes if not _takes_pods(node)]
+    return f", without the nodes that are cordoned or tainted: {', '.join(names)}" if names else ""
 
 
 def _allocatable(nodes: t.Sequence[Json], resource: str) -> float:
@@ -480,23 +589,38 @@ def _allocatable(nodes: t.Sequence[Json], resource: str) -> float:
     return sum(
         parse_quantity(str((node.get("status") or {}).get("allocatable", {}).get(resource, "0")))
         for node in nodes
-        if not (node.get("spec") or {}).get("unschedulable")
+        if _takes_pods(node)
     )
 
 
 def cpu_verdict(nodes: t.Sequence[Json], minimum: float) -> str:
     found = _allocatable(nodes, "cpu")
+    seen = f"{found:g} cores{_without(nodes)}"
     if found < minimum:
-        raise Failed(f"{found:g} cores")
-    return f"{found:g} cores"
+        raise Failed(seen)
+    return seen
 
 
 def memory_verdict(nodes: t.Sequence[Json], minimum: float) -> str:
     found = _allocatable(nodes, "memory")
-    seen = f"{found / 2**20:.0f} MiB"
+    seen = f"{found / 2**20:.0f} MiB{_without(nodes)}"
     if found < minimum:
         raise Failed(seen)
     return seen
+
+
+def task_verdict(nodes: t.Sequence[Json], cpu: float, memory: float) -> str:
+    """That one node alone can give what a task asks. Raises C(Failed) with the largest there is."""
+    if not cpu and not memory:
+        raise Skipped("neither task_cpu nor task_memory was given")
+    sizes = [(_allocatable([node], "cpu"), _allocatable([node], "memory")) for node in nodes]
+    if any(cores >= cpu and size >= memory for cores, size in sizes):
+        fit = sum(cores >= cpu and size >= memory for cores, size in sizes)
+        return f"{fit} of {len(sizes)} nodes{_without(nodes)}"
+    largest = "; ".join(
+        f"{cores:g} cores and {size / 2**20:.0f} MiB" for cores, size in sorted(sizes, reverse=True)[:3]
+    )
+    raise Failed(f"no node gives that much; the largest give {largest}{_without(nodes)}")
 
 
 def storage_verdict(classes: t.Sequence[Json], wanted: str) -> str:
@@ -519,6 +643,16 @@ def named(items: t.Sequence[Json], name: str, kind: str) -> Json:
         if item["metadata"]["name"] == name:
             return item
     raise Failed(f"no {kind} {name}; there are: {', '.join(str(item['metadata']['name']) for item in items) or 'none'}")
+
+
+def controller_verdict(pods: t.Sequence[Json], names: t.Sequence[str]) -> str:
+    """Which pods serve an ingress class. One outside the cluster, or with other labels, may serve it all the same."""
+    if not pods:
+        raise Warned(f"no pod is labelled app.kubernetes.io/name={' or '.join(names)}")
+    problems = {str(pod["metadata"]["name"]): pod_problem(pod) for pod in pods}
+    if all(problems.values()):
+        raise Failed(f"not running: {'; '.join(f'{name}: {reason}' for name, reason in problems.items())}")
+    return f"{', '.join(name for name, reason in problems.items() if not reason)} runs"
 
 
 def pods_verdict(pods: t.Sequence[Json]) -> str:
@@ -558,29 +692,3 @@ def pod_problem(pod: Json) -> str:
 def _because(state: Json) -> str:
     reason, message = str(state.get("reason", "")), str(state.get("message", ""))
     return f"{reason} ({message})" if message else reason
-
-
-def rights_verdict(api: Api, rights: t.Sequence[Right]) -> str:
-    """That the user has all rights. Raises C(Failed) with those that are missing."""
-    if not rights:
-        raise Skipped("no rights were asked for")
-    if may(api, Right("*", "*", "*")):
-        return "this user may do everything"
-    missing = [str(right) for right in rights if not may(api, right)]
-    if missing:
-        raise Failed(f"not allowed: {'; '.join(missing)}")
-    return f"all {len(rights)} allowed"
-
-
-def may(api: Api, right: Right) -> bool:
-    """Ask the API server whether the user has a right."""
-    attributes = {"verb": right.verb, "group": right.group, "resource": right.resource}
-    if right.namespace:
-        attributes["namespace"] = right.namespace
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    }
-    answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-    return bool((answer.get("status") or {}).get("allowed"))

@@ -162,18 +162,19 @@ def dsn_password_problem(password: str) -> str:
     return ""
 
 
-def probe_database(report: Report, target: login.Target, needs: Needs, *, today: datetime.date) -> None:
+def probe_database(report: Report, target: login.Target, needs: Needs, *, retries: int, today: datetime.date) -> None:
     """Add all rows. Reads only; the one message sent over LISTEN and NOTIFY is kept nowhere."""
     given = report.check("DB-02", lambda: _given(target.password))
     report.check("DB-01", lambda: _password(target.password), after=[given])
-    ready, found = login_rows(report, target, after=given)
+    ready, found = login_rows(report, target, retries=retries, after=given)
     with contextlib.ExitStack() as stack:
+        limit = stack.enter_context(time_limit(target.timeout))
 
         def session() -> str:
             if found is None:  # `ready` passed
                 raise AssertionError
-            connections.append(stack.enter_context(_session(target, found)))
-            facts.append(read_facts(connections[0], needs, timeout=target.timeout))
+            connections.append(stack.enter_context(_session(target, found, limit)))
+            facts.append(read_facts(connections[0], limit))
             return f"psycopg2 with libpq {_libpq_version()}"
 
         connections: list[t.Any] = []
@@ -190,10 +191,10 @@ def probe_database(report: Report, target: login.Target, needs: Needs, *, today:
             if found is None:
                 raise AssertionError
             try:
-                other = stack.enter_context(_session(target, found))
+                other = stack.enter_context(_session(target, found, limit))
             except Failed as exc:
                 raise Skipped(f"it takes a second connection: {exc.observed}") from exc
-            arrived = notify(connections[0], other, seconds=min(_NOTIFICATION_SECONDS, target.timeout))
+            arrived = notify(connections[0], other, limit)
             if arrived is None:
                 raise (Failed if needs.generation == 2 else Warned)("the notification did not arrive")
             return f"a notification arrived after {arrived * 1000:.0f} ms"
@@ -201,14 +202,14 @@ def probe_database(report: Report, target: login.Target, needs: Needs, *, today:
         report.check("DB-06", notification, after=[opened, primary])
 
 
-def login_rows(report: Report, target: login.Target, *, after: Check) -> tuple[Check, login.Login | None]:
+def login_rows(report: Report, target: login.Target, *, retries: int, after: Check) -> tuple[Check, login.Login | None]:
     """Add a row for each step of a login; the last one is what all else depends on."""
     if after.status != PASSED:
         for id in login.STEPS:
             report.blocked(id, after=[after])
         return after, None
     try:
-        found = login.log_in(target)
+        found = login.log_in(target, retries=retries)
     except login.LoginFailed as failed:
         for id, seen in failed.proved.items():
             report.add(id, PASSED, observed=seen)
@@ -382,25 +383,68 @@ def _clock(facts: Facts, limit: float) -> str:
     return seen
 
 
-def read_facts(connection: t.Any, needs: Needs, *, timeout: float) -> Facts:
+class TimeLimit:
+    """The seconds that all sessions share. libpq itself waits for ever for an answer that does not come."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.over = False
+        self._deadline = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def wait(self, connection: t.Any) -> None:
+        """What psycopg2 calls in place of a wait without end."""
+        psycopg2 = load(PSYCOPG2)
+        state = connection.poll()
+        while state != psycopg2.extensions.POLL_OK:
+            number = [connection.fileno()]
+            read, write = (number, []) if state == psycopg2.extensions.POLL_READ else ([], number)
+            if not any(select.select(read, write, [], self.left)[:2]):
+                self.over = True
+                raise psycopg2.OperationalError("no answer in time")
+            state = connection.poll()
+
+    def failure(self, exc: Exception) -> Failed:
+        """The outcome for an error of psycopg2, which after a wait cut short may say only "connection closed"."""
+        return Failed(f"no answer within {self.seconds:g} seconds" if self.over else _words(exc))
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> t.Iterator[TimeLimit]:
+    """Let no wait of psycopg2 in the block last longer than is left of C(seconds)."""
+    extensions = load(PSYCOPG2).extensions
+    before = extensions.get_wait_callback()
+    limit = TimeLimit(seconds)
+    extensions.set_wait_callback(limit.wait)
+    try:
+        yield limit
+    finally:
+        extensions.set_wait_callback(before)
+
+
+def read_facts(connection: t.Any, limit: TimeLimit) -> Facts:
     """Ask all that one query can tell. Raises C(Failed) with the server's words."""
     psycopg2 = load(PSYCOPG2)
     known = [table for tables in GENERATION_TABLES.values() for table in tables]
     try:
         with connection, connection.cursor() as cursor:
-            # Of this transaction only: behind a pooler a plain SET would stay with somebody else's session.
-            cursor.execute("SET LOCAL statement_timeout = %s", (int(timeout * 1000),))
+            # The server gives up as well, and holds nothing for a client that has gone. Of this transaction only:
+            # behind a pooler a plain SET would stay with somebody else's session.
+            cursor.execute("SET LOCAL statement_timeout = %s", (max(1, int(limit.left * 1000)),))
             before = time.time()
             cursor.execute(_FACTS, (known, known))
             row = cursor.fetchone()
             between = (before + time.time()) / 2
     except psycopg2.Error as exc:
-        raise Failed(_words(exc)) from exc
+        raise limit.failure(exc) from exc
     columns = (*row[:-1], row[-1] - between)
     return Facts(*columns)
 
 
-def notify(listener: t.Any, sender: t.Any, *, seconds: float) -> float | None:
+def notify(listener: t.Any, sender: t.Any, limit: TimeLimit) -> float | None:
     """Seconds until a message of C(sender) reached C(listener), C(None) if it did not. Raises C(Failed).
 
     Two sessions, since behind a pooler in transaction mode one session gets its own messages by chance.
@@ -412,6 +456,7 @@ def notify(listener: t.Any, sender: t.Any, *, seconds: float) -> float | None:
         with listener, listener.cursor() as cursor:
             cursor.execute("LISTEN " + name)
         started = time.monotonic()
+        seconds = min(_NOTIFICATION_SECONDS, limit.left / 2)  # the rest is for UNLISTEN
         with sender, sender.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", (channel, ""))
         try:
@@ -426,11 +471,11 @@ def notify(listener: t.Any, sender: t.Any, *, seconds: float) -> float | None:
             with listener, listener.cursor() as cursor:
                 cursor.execute("UNLISTEN " + name)
     except psycopg2.Error as exc:
-        raise Failed(_words(exc)) from exc
+        raise limit.failure(exc) from exc
 
 
 @contextlib.contextmanager
-def _session(target: login.Target, found: login.Login) -> t.Iterator[t.Any]:
+def _session(target: login.Target, found: login.Login, limit: TimeLimit) -> t.Iterator[t.Any]:
     psycopg2 = load(PSYCOPG2)
     settings: dict[str, t.Any] = {
         "host": target.host,
@@ -440,8 +485,6 @@ def _session(target: login.Target, found: login.Login) -> t.Iterator[t.Any]:
         "user": target.user,
         "password": target.password,
         "sslmode": target.sslmode,
-        # libpq takes whole seconds, and 2 at the least.
-        "connect_timeout": max(2, round(target.timeout)),
         "application_name": "flyte.onprem",
     }
     if target.verifies:
@@ -452,7 +495,7 @@ def _session(target: login.Target, found: login.Login) -> t.Iterator[t.Any]:
     try:
         connection = psycopg2.connect(**settings)
     except psycopg2.Error as exc:
-        raise Failed(_words(exc)) from exc
+        raise limit.failure(exc) from exc
     try:
         yield connection
     finally:

@@ -80,6 +80,11 @@ _BY_SQLSTATE = {
 }
 
 
+# May be otherwise a moment later: the server starts, or somebody's session ends.
+_PASSING = (PORT_OPEN, CONNECTION_FREE, ACCEPTS_SESSIONS)
+_PAUSE = 0.5
+
+
 @dataclass(frozen=True)
 class Target:
     """Where to log in and as whom; C(address) is dialled in place of C(host) when it is set."""
@@ -134,17 +139,32 @@ class LoginFailed(Exception):
         self.proved = proved
 
 
-def log_in(target: Target) -> Login:
-    """Log in, say goodbye and wait until the server has let go of the connection. Raises C(LoginFailed)."""
-    return _Attempt(target).run()
+def log_in(target: Target, *, retries: int = 0) -> Login:
+    """Log in, say goodbye and wait until the server has let go of the connection. Raises C(LoginFailed).
+
+    What may pass by itself is tried C(retries) times more, all within the one timeout of the target.
+    """
+    deadline = time.monotonic() + target.timeout
+    attempt = 1
+    while True:
+        try:
+            return _Attempt(target, deadline=deadline).run()
+        except LoginFailed as failed:
+            over = time.monotonic() + _PAUSE >= deadline
+            if failed.id not in _PASSING or attempt > retries or over:
+                if attempt > 1:
+                    failed.observed += f" ({attempt} attempts)"
+                raise
+        attempt += 1
+        time.sleep(_PAUSE)
 
 
 class _Attempt:
     """The state of one login: socket, deadline, what is proved so far."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, deadline: float) -> None:
         self.target = target
-        self.deadline = time.monotonic() + target.timeout
+        self.deadline = deadline
         self.proved: dict[str, str] = {}
         self.method = "trust"
         self.socket: socket.socket | None = None
@@ -179,10 +199,8 @@ class _Attempt:
         where, port, timeout = self.target.address or self.target.host, self.target.port, self.target.timeout
         try:
             found = _reach.lookup(where, port, timeout=timeout)
-        except socket.timeout:
-            self._fail(RESOLVES, f"no answer from DNS about {where} within {timeout:g} seconds")
         except OSError as exc:
-            self._fail(RESOLVES, f"{where}: {exc.strerror or exc}")
+            self._fail(RESOLVES, f"{where}: {_reach.lookup_problem(exc, timeout=timeout)}")
         self.proved[RESOLVES] = ", ".join(sorted({str(info[4][0]) for info in found}))
         started = time.monotonic()
         try:

@@ -18,7 +18,7 @@ import ssl
 import threading
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Warned
@@ -29,6 +29,7 @@ EXPIRY_WARNING_DAYS = 14
 # X509_V_ERR_* of OpenSSL's x509_vfy.h.
 EXPIRED = (9, 10)  # not yet valid, expired
 WRONG_NAME = (62, 64)  # host name, IP address
+NOT_STANDARD = range(80, 95)  # what VERIFY_X509_STRICT adds, which Python sets from 3.13 on
 
 # Python 3.9 tells a socket's own timeout from the TimeoutError of the kernel.
 TIMED_OUT = (TimeoutError, socket.timeout)
@@ -58,12 +59,13 @@ class Address:
 
 def parse_url(url: str) -> Address:
     """Split an address. Raises C(ValueError), with a text for people, for what is none."""
+    if "@" in url:
+        # The address itself holds a secret then; it must not appear in the message. It need not stand where a parser
+        # finds it: a password with a slash ends the host's part too early.
+        raise ValueError("an address must not hold a user name or password; give them as options of their own")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no address of the form https://host:port")
-    if parts.username or parts.password:
-        # The address itself holds a secret then; it must not appear in the message.
-        raise ValueError("an address must not hold a user name or password; give them as options of their own")
     try:
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
     except ValueError as exc:
@@ -88,21 +90,24 @@ def reach(
     ca_file: str | None,
     timeout: float,
     retries: int = 0,
+    server_name: str = "",
     after: t.Iterable[Check] = (),
 ) -> Check:
-    """Add rows for name, port and, with https, certificate; the last one is what all else depends on."""
+    """Add rows for name, port and, with https, certificate; the last one is what all else depends on.
+
+    C(server_name) is what the certificate must be for, where that is not the host's own name.
+    """
     context = {"endpoint": address.endpoint, "host": address.host}
     deadline = time.monotonic() + timeout
     found: list[tuple[t.Any, ...]] = []
     held: list[socket.socket] = []
 
     def resolve() -> str:
+        # Once, whatever retries says: a name that is unknown now is unknown half a second later.
         try:
             found.extend(lookup(address.host, address.port, timeout=timeout))
-        except TIMED_OUT as exc:
-            raise Failed(f"no answer from DNS within {timeout:g} seconds") from exc
         except OSError as exc:
-            raise Failed(f"{exc.strerror or exc}") from exc
+            raise Failed(lookup_problem(exc, timeout=timeout)) from exc
         return ", ".join(sorted({str(info[4][0]) for info in found}))
 
     def connect_port() -> str:
@@ -123,11 +128,12 @@ def reach(
             row = certificate_rows(
                 report,
                 held,
-                host=address.host,
+                address=address,
+                server_name=server_name,
                 ca_file=ca_file,
                 deadline=deadline,
                 after=row,
-                context=context,
+                context={**context, "host": server_name or address.host},
             )
     finally:
         for connection in held:
@@ -139,13 +145,15 @@ def certificate_rows(
     report: Report,
     held: list[socket.socket],
     *,
-    host: str,
+    address: Address,
+    server_name: str = "",
     ca_file: str | None,
     deadline: float,
     after: Check,
     context: t.Mapping[str, str],
 ) -> Check:
     """Add TLS-10 to TLS-13 for the service at the other end of the one connection in C(held)."""
+    host = server_name or address.host
     certificate: dict[str, t.Any] = {}
     refused: list[ssl.SSLCertVerificationError] = []
 
@@ -160,11 +168,13 @@ def certificate_rows(
         except ssl.SSLCertVerificationError as exc:
             refused.append(exc)
             return "a certificate was shown"
-        except ssl.SSLError as exc:
-            raise Failed(f"{exc.reason or exc}") from exc
         except TIMED_OUT as exc:
             raise Failed("no answer to the handshake in time") from exc
-        except OSError as exc:
+        except OSError as exc:  # ssl.SSLError is one
+            if speaks_http(address, deadline=deadline):
+                raise wrong_scheme(address, "the port speaks plain HTTP and not TLS") from exc
+            if isinstance(exc, ssl.SSLError):
+                raise Failed(f"{exc.reason or exc}") from exc
             raise Failed(f"the connection broke: {exc.strerror or exc}") from exc
 
     def verdict(codes: tuple[int, ...] | None, good: str) -> str:
@@ -172,7 +182,7 @@ def certificate_rows(
         for exc in refused:
             mine = exc.verify_code in codes if codes else exc.verify_code not in (*EXPIRED, *WRONG_NAME)
             if mine:
-                raise Failed(exc.verify_message)
+                raise Failed(exc.verify_message, id="TLS-15" if exc.verify_code in NOT_STANDARD else "")
         return good
 
     def validity() -> str:
@@ -203,22 +213,73 @@ def certificate_rows(
     return row
 
 
+def wrong_scheme(address: Address, seen: str) -> Failed:
+    """The outcome for an address that says http where TLS is served, or the reverse."""
+    other = replace(address, scheme="http" if address.tls else "https")
+    # Not other.endpoint: it leaves out a port that is usual for that scheme, and here it is the one that was given.
+    host = f"[{other.host}]" if ":" in other.host else other.host
+    return Failed(
+        seen,
+        id="TLS-14",
+        fix=f"Write {other.scheme}://{host}:{other.port}, or give the port at which the service speaks "
+        f"{address.scheme.upper()}.",
+    )
+
+
+def speaks_http(address: Address, *, deadline: float) -> bool:
+    """Whether the port answers HTTP without TLS; asked only where a handshake was refused."""
+    question = f"HEAD / HTTP/1.1\r\nHost: {address.host}\r\nConnection: close\r\n\r\n"
+    try:
+        with _connected(address, deadline=deadline) as connection:
+            connection.sendall(question.encode("ascii", "replace"))
+            return connection.recv(5) == b"HTTP/"
+    except OSError:
+        return False
+
+
+def speaks_tls(address: Address, *, deadline: float) -> bool:
+    """Whether the port shakes hands, whatever its certificate; asked only where plain HTTP was refused."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            _connected(address, deadline=deadline) as connection,
+            context.wrap_socket(connection, server_hostname=address.host),
+        ):
+            return True
+    except ssl.SSLError as exc:
+        return "ALERT" in (exc.reason or "")  # it speaks TLS, and refuses us: no common version, no client certificate
+    except OSError:
+        return False
+
+
+def _connected(address: Address, *, deadline: float) -> socket.socket:
+    left = max(0.1, deadline - time.monotonic())
+    found = lookup(address.host, address.port, timeout=left)
+    connection = connect(found, deadline=deadline, retries=0)
+    connection.settimeout(max(0.1, deadline - time.monotonic()))
+    return connection
+
+
 def lookup(host: str, port: int, *, timeout: float) -> list[tuple[t.Any, ...]]:
     """C(getaddrinfo) that gives up: the system's own resolver may take minutes.
 
     Raises C(OSError) (C(gaierror) included), or C(TimeoutError).
     """
     result: list[list[tuple[t.Any, ...]]] = []
-    error: list[OSError] = []
+    error: list[Exception] = []
 
     def ask() -> None:
         try:
             result.append(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
         except OSError as exc:
             error.append(exc)
-        except UnicodeError as exc:
-            # A label that is empty or longer than 63 characters.
+        except ValueError as exc:
+            # A label that is empty or longer than 63 characters, a NUL.
             error.append(OSError(errno.EINVAL, f"not a host name ({exc})"))
+        except Exception as exc:
+            error.append(exc)  # without it, the caller would take it for a name server that is silent
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
@@ -228,6 +289,15 @@ def lookup(host: str, port: int, *, timeout: float) -> list[tuple[t.Any, ...]]:
     if not result:
         raise TimeoutError("name resolution")
     return result[0]
+
+
+def lookup_problem(exc: OSError, *, timeout: float) -> str:
+    """What an error of C(lookup) says: a name that nobody knows is not a DNS server that nobody reaches."""
+    if isinstance(exc, TIMED_OUT):
+        return f"no answer from DNS within {timeout:g} seconds; the servers asked are in /etc/resolv.conf"
+    if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_AGAIN:
+        return f"{exc.strerror}: no DNS server in /etc/resolv.conf gave an answer"
+    return f"{exc.strerror or exc}"
 
 
 def connect(addresses: t.Sequence[tuple[t.Any, ...]], *, deadline: float, retries: int) -> socket.socket:

@@ -15,15 +15,26 @@ resolve names in C: give grpc and libpq the address by their own options.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import typing as t
 
 
+def addresses_of(names: t.Mapping[t.Any, t.Any]) -> dict[str, str]:
+    """The option C(resolve) with its names in one form. Raises C(ValueError) for a value that is no IP address."""
+    for name, address in names.items():
+        try:
+            ipaddress.ip_address(address if isinstance(address, str) else "")  # a number would count as an address
+        except ValueError:
+            raise ValueError(f"resolve: {name}: {address!r} is no IP address, such as 192.0.2.10") from None
+    return {str(name).lower().rstrip("."): address for name, address in names.items()}
+
+
 @contextlib.contextmanager
-def pinned(names: t.Mapping[str, str]) -> t.Iterator[None]:
-    """Let each name in C(names) resolve to its address, and to nothing else."""
+def pinned(names: t.Mapping[t.Any, t.Any]) -> t.Iterator[None]:
+    """Let each name in C(names) resolve to its address, and to nothing else. Raises what C(addresses_of) does."""
     original = socket.getaddrinfo
-    addresses = {name.lower().rstrip("."): address for name, address in names.items()}
+    addresses = addresses_of(names)
 
     def getaddrinfo(host: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
         name = host.decode() if isinstance(host, bytes) else host

@@ -19,17 +19,21 @@ import email.utils
 import functools
 import hashlib
 import http.client
+import io
 import os
+import re
+import socket
 import ssl
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     FAILED,
     PASSED,
+    WARNING,
     Check,
     Failed,
     Probe,
@@ -37,7 +41,15 @@ from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     Skipped,
     Warned,
 )
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import Address, ReachIds, parse_url, reach
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import (
+    TIMED_OUT,
+    Address,
+    ReachIds,
+    parse_url,
+    reach,
+    speaks_tls,
+    wrong_scheme,
+)
 from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
     NO_BUCKET,
     NO_OBJECT,
@@ -50,6 +62,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
 )
 
 PROBE_FOLDER = "flyte-onprem-check/"
+RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}/.")  # of one run in it, and the beginning of a name
 
 # Whatever is younger may belong to a check that runs at this moment, from another host or pod.
 LEFTOVER_AGE = 300
@@ -61,11 +74,36 @@ MIB = 1024 * 1024
 SIGNED_SIZE = MIB + 512 * 1024  # above the 1 MiB at which NGINX stops unless told otherwise
 PART_SIZE = 5 * MIB  # the least that S3 takes for a part that is not the last
 SIGNED_URL_SECONDS = 300
+LONGEST_BODY = 16 * MIB  # of an answer to a plain request; what is asked for is far smaller
 
 # While one of these stands, nothing else can be asked.
-FATAL = frozenset(("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38"))
+FATAL = frozenset(
+    ("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38", "S3-42", "S3-46", "TLS-14")
+)
+
+# Of a key; the key itself is never shown.
+UNSENDABLE = "contains white space, a control character, or one outside Latin-1, and cannot be sent"
 
 CHECK_MODE = "check mode: nothing is written"
+
+# What Flyte needs of a bucket, by the check of it.
+RIGHTS = {
+    "S3-11": "s3:ListBucket",
+    "S3-12": "s3:PutObject",
+    "S3-13": "s3:GetObject",
+    "S3-14": "s3:DeleteObject",
+    "S3-17": "s3:AbortMultipartUpload",
+}
+ALLOWED, DENIED, UNKNOWN = "allowed", "denied", "unknown"
+
+# Server headers of stores that refuse a policy which is none, the first two as the tests see.
+READS_POLICIES = ("MinIO", "SeaweedFS", "AmazonS3")
+
+# What no store takes for a policy: whoever may set one is told so, and nothing is set.
+NO_POLICY = "flyte.onprem asks whether a policy would be taken; this is none"
+
+# The objects of a run whose uploads may be unfinished; some stores list those by their exact names only.
+PARTS, ABANDONED = "parts", "abandoned"
 
 Answer = t.TypeVar("Answer")
 
@@ -125,7 +163,10 @@ class Examination:
             region=store.region,
             timeout=f"{store.timeout:g}",
             max_clock_skew=str(store.max_clock_skew),
+            # For what is found before a bucket is asked.
+            **context_of(buckets[0] if buckets else Bucket("")),
         )
+        self.report.facts["rights"] = []
         self.report.facts["leftovers"] = []
         self.fatal: list[Check] = []
 
@@ -135,7 +176,7 @@ class Examination:
 
     @functools.cached_property
     def public_client(self) -> t.Any:
-        return make_client(self.store, self.public)
+        return self.client if self.public == self.address else make_client(self.store, self.public)
 
     def check(self, id: str, probe: Probe, *, after: t.Iterable[Check] = (), **context: str) -> Check:
         """As C(Report.check), skipped as well once something has failed that stops everything."""
@@ -145,6 +186,7 @@ class Examination:
         return row
 
     def run(self) -> Report:
+        sendable = self.check("S3-46", self.keys_can_be_sent)
         reached = reach(
             self.report,
             self.address,
@@ -152,6 +194,7 @@ class Examination:
             ca_file=self.store.ca_file,
             timeout=self.store.timeout,
             retries=self.store.retries,
+            after=[sendable],
         )
         greeted = self.check("S3-24", self.greet, after=[reached])
         self.check("S3-08", self.compare_clocks, after=[greeted])
@@ -173,6 +216,14 @@ class Examination:
 
     # The store as a whole
 
+    def keys_can_be_sent(self) -> str:
+        if not self.store.access_key:
+            return "none are given; boto3 looks for them"
+        for name in ("access_key", "secret_key", "session_token"):
+            if unsendable(getattr(self.store, name) or ""):
+                raise Failed(f"{name} {UNSENDABLE}")
+        return "no character that a header refuses"
+
     def greet(self) -> str:
         """An unsigned request: is this S3 at all? Its answer also tells the time."""
         started = time.time()
@@ -182,22 +233,20 @@ class Examination:
         ended = time.time()
         self.report.facts["server"] = headers.get("server", "")
         self.report.facts["latency_ms"] = round((ended - started) * 1000, 1)
-        date = email.utils.parsedate_to_datetime(headers["date"]) if "date" in headers else None
+        date = seconds_of(headers.get("date", ""))
         if date is not None:
-            self.report.facts["clock_skew"] = round(date.timestamp() - (started + ended) / 2, 1)
+            self.report.facts["clock_skew"] = round(date - (started + ended) / 2, 1)
         error = parse_error(body)
         if error is None and status >= 500:
             raise Failed(f"HTTP {status} from {headers.get('server', 'a server')}", id="S3-30")
         if error is None and b"ListAllMyBucketsResult" not in body and "x-amz-request-id" not in headers:
-            if b"HTTP request to an HTTPS server" in body:
-                raise Failed("the port asks for TLS", fix="Write the endpoint with https://.")
             raise Failed(f"HTTP {status}, {headers.get('content-type', 'no content type')}, and no S3 error document")
         return f"HTTP {status} from {headers.get('server', 'an unnamed server')}"
 
     def compare_clocks(self) -> str:
         skew = self.report.facts.get("clock_skew")
         if skew is None:
-            raise Skipped("the answer holds no Date")
+            raise Skipped("the answer holds no Date that can be read")
         seen = f"the store is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} this machine"
         if abs(skew) <= 1:  # Date holds whole seconds
             return "they agree"
@@ -211,17 +260,19 @@ class Examination:
         """S3-25, S3-26, S3-29 from one request: the list of all buckets, which may be denied."""
         names: list[str] = []
         refused: list[S3Error] = []
+        key = self.store.access_key or "found by boto3"
 
         def ask() -> str:
             try:
                 answer = self.call(self.client.list_buckets)
-                names.extend(str(bucket["Name"]) for bucket in answer.get("Buckets") or [])
+                names.extend(str(bucket["Name"]) for bucket in answer.get("Buckets") or [] if "Name" in bucket)
             except S3Error as exc:
                 # Only whoever is known and signs rightly is told that he may not, or that the store can not.
                 if not exc.denied and exc.fault not in ("S3-26", "S3-28", "S3-32"):
                     raise exc.outcome() from exc
                 refused.append(exc)
-            return f"access key {self.store.access_key or 'found by boto3'} is known"
+                return f"access key {key} is not refused, only the list of buckets ({exc.code})"
+            return f"access key {key} is known"
 
         def sign() -> str:
             for exc in refused:
@@ -241,6 +292,24 @@ class Examination:
         signed = self.check("S3-26", sign, after=[known])
         self.check("S3-29", hidden, after=[signed])
         return signed
+
+    def require_signatures(self, bucket: str) -> None:
+        """Where everything is denied: fail as S3-42 if a key that nobody has is told the same, word for word."""
+        stranger = replace(
+            self.store, access_key="nobody-" + os.urandom(6).hex(), secret_key=os.urandom(20).hex(), session_token=None
+        )
+        refusals = []
+        for client in (self.client, make_client(stranger, self.address)):
+            try:
+                self.call(client.list_objects_v2, Bucket=bucket, MaxKeys=1)
+                return
+            except S3Error as exc:
+                if not exc.denied:
+                    return
+                refusals.append(exc)
+        own, other = refusals
+        if (own.code, own.words) == (other.code, other.words):
+            raise Failed(f"{own}; an access key that does not exist gets the same answer", id="S3-42")
 
     # Requests
 
@@ -275,6 +344,7 @@ class BucketExamination:
         self.rows: dict[str, Check] = {}
         self.untold = False
         self.unanswered = False
+        self.locked = ""  # until when, or why, what was written stays
 
     def check(self, id: str, probe: Probe, *after: str) -> Check:
         """A row of this bucket, after the rows of it named by their ids."""
@@ -288,7 +358,7 @@ class BucketExamination:
 
     @property
     def context(self) -> dict[str, str]:
-        return {"bucket": self.bucket.name, "probe_prefix": self.bucket.folder}
+        return context_of(self.bucket)
 
     def run(self) -> None:
         try:
@@ -296,8 +366,11 @@ class BucketExamination:
         finally:
             # Also when the play is interrupted in the middle.
             self.clean_up()
-        if any(written.version for written in self.written):
+        if self.locked:
+            self.check("S3-45", self.no_lock, "S3-14")
+        elif any(written.version for written in self.written):
             self.check("S3-33", self.no_versions_left, "S3-14")
+        self.tell_rights()
 
     def probe(self) -> None:
         self.check("S3-04", self.exists)
@@ -314,6 +387,7 @@ class BucketExamination:
         self.check("S3-15", self.multipart, "S3-12", "S3-14")
         self.check("S3-17", self.abort, "S3-12", "S3-14", "S3-15")
         self.check_signed_url("S3-12", "S3-13", "S3-14")
+        self.check("S3-41", self.excess, "S3-12", "S3-14")
         self.check("S3-19", self.leftovers, "S3-11")
 
     # Rights
@@ -332,6 +406,7 @@ class BucketExamination:
         self.untold = True
         # Whether it exists is not told to someone who may not list it. A write tells, where it is allowed.
         if not self.all.write:
+            self.all.require_signatures(self.bucket.name)
             raise Skipped("cannot be told: the store denies HeadBucket, and check mode does not write")
         refused = self.try_write()
         self.untold = refused is not None and refused.denied
@@ -341,6 +416,7 @@ class BucketExamination:
             raise Failed(f"there is no bucket {self.bucket.name}")
         if not refused.denied:
             raise refused.outcome()
+        self.all.require_signatures(self.bucket.name)
         raise Skipped("cannot be told: the store denies HeadBucket and PutObject")
 
     def reason_for(self, refused: S3Error) -> S3Error:
@@ -357,7 +433,7 @@ class BucketExamination:
             answer = self.call(self.client.list_objects_v2, Prefix=self.bucket.folder)
         except S3Error as exc:
             raise exc.outcome(denied="S3-11") from exc
-        self.found = [found for found in answer.get("Contents") or [] if not str(found["Key"]).startswith(self.folder)]
+        self.found = answer.get("Contents") or []
         return f"allowed, in {(time.monotonic() - started) * 1000:.0f} ms"
 
     def try_write(self) -> S3Error | None:
@@ -404,11 +480,28 @@ class BucketExamination:
         except S3Error as exc:
             stays = f"; {first.key} of this check stays" if first else ""
             raise Failed(f"{exc}{stays}", id=exc.outcome(denied="S3-14").id) from exc
+        if first and first.version:
+            self.locked = self.lock_of(first)
         return "allowed"
+
+    def lock_of(self, written: Written) -> str:
+        """Why a version stays, where a lock is the reason. It is asked for early: nothing more is written then."""
+        try:
+            self.delete_version(written)
+        except S3Error as exc:
+            if exc.fault == "S3-45":
+                return str(exc)
+            if exc.denied:
+                with contextlib.suppress(S3Error):
+                    answer = self.call(self.client.head_object, Key=written.key, VersionId=written.version)
+                    if "ObjectLockMode" in answer:
+                        return f"{answer['ObjectLockMode']} until {answer.get('ObjectLockRetainUntilDate')}"
+        return ""
 
     # Objects that are more than small ones
 
     def overwrite(self) -> str:
+        self.needs_write()
         second = os.urandom(1024)
         try:
             self.put_object("replaced", self.content)
@@ -418,6 +511,7 @@ class BucketExamination:
             raise exc.outcome(denied="S3-16") from exc
 
     def special_key(self) -> str:
+        self.needs_write()
         name = "a b+c%20d=e&f/\u00fc\u4e2d.txt"
         try:
             self.put_object(name, self.content)
@@ -429,15 +523,17 @@ class BucketExamination:
             raise exc.outcome() from exc
 
     def multipart(self) -> str:
+        self.needs_write()
         parts = (os.urandom(1024) * (PART_SIZE // 1024), self.content)
         try:
-            key, upload = self.begin_upload("parts")
+            self.mark()
+            key, upload = self.begin_upload(PARTS)
             self.complete_upload(
                 key, upload, [self.upload_part(key, upload, n, part) for n, part in enumerate(parts, 1)]
             )
             size = sum(len(part) for part in parts)
             if self.passed("S3-13"):
-                seen = self.call(self.client.head_object, Key=key)["ContentLength"]
+                seen = self.call(self.client.head_object, Key=key).get("ContentLength", "of an unknown number")
                 if seen != size:
                     raise Failed(f"{size} bytes were written, {seen} are there")
         except S3Error as exc:
@@ -446,7 +542,7 @@ class BucketExamination:
 
     def abort(self) -> str:
         try:
-            key, upload = self.begin_upload("abandoned")
+            key, upload = self.begin_upload(ABANDONED)
             part = self.upload_part(key, upload, 1, self.content)
         except S3Error as exc:
             raise exc.outcome(denied="S3-15") from exc
@@ -470,6 +566,7 @@ class BucketExamination:
 
     def signed_url(self) -> str:
         """Upload and download as C(pyflyte) does: MD5 and Host signed, no header of ours beside."""
+        self.needs_write()
         content = os.urandom(1024) * (SIGNED_SIZE // 1024)
         md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
         key = self.folder + "signed"
@@ -521,40 +618,152 @@ class BucketExamination:
         another = {"S3-04": "S3-35", "S3-25": "S3-35", "S3-26": "S3-07", "S3-28": "S3-07"}
         raise Failed(str(refused), id=another.get(refused.fault, "S3-07" if refused.denied else refused.fault))
 
+    # Rights that Flyte does not need
+
+    def excess(self) -> str:
+        self.needs_write()
+        verdicts = [
+            ("s3:PutBucketPolicy", *self.may_set_policy()),
+            ("s3:DeleteBucket", *self.may_delete_bucket()),
+        ]
+        for right, verdict, reason in verdicts:
+            self.tell_right(right, verdict, reason)
+        seen = "; ".join(f"{right} {verdict} ({reason})" for right, verdict, reason in verdicts)
+        if any(verdict == ALLOWED for _right, verdict, _reason in verdicts):
+            raise Warned(seen)
+        return seen
+
+    def may_set_policy(self) -> tuple[str, str]:
+        """Asked with a text that is no policy: it is refused either way, but not for the same reason.
+
+        Only of stores that are known to look at the text; another one might put it in the place of a policy.
+        """
+        if not any(name in self.all.report.facts["server"] for name in READS_POLICIES):
+            return UNKNOWN, "only setting one would tell"
+        try:
+            self.call(self.client.put_bucket_policy, Policy=NO_POLICY)
+        except S3Error as exc:
+            if exc.denied:
+                return DENIED, exc.code
+            if exc.status == 400:
+                return ALLOWED, f"a text that is no policy was refused only as that: {exc.code}"
+            return UNKNOWN, str(exc)
+        return ALLOWED, "the store took a text that is no policy"
+
+    def may_delete_bucket(self) -> tuple[str, str]:
+        """Asked of MinIO alone, which refuses the header that C(never_delete_a_bucket) sets, and a bucket with objects.
+
+        Other stores may delete a bucket whatever is in it (SeaweedFS does unless told otherwise).
+        """
+        if "MinIO" not in self.all.report.facts["server"]:
+            return UNKNOWN, "only deleting it would tell"
+        try:
+            self.call(self.client.head_object, Key=self.mark())
+            self.call(self.client.delete_bucket)
+        except S3Error as exc:
+            if exc.operation == "DeleteBucket" and exc.denied:
+                return DENIED, exc.code
+            if exc.operation == "DeleteBucket" and exc.status in (400, 409):
+                return ALLOWED, f"a request that cannot succeed was refused only as that: {exc.code}"
+            return UNKNOWN, str(exc)
+        return ALLOWED, "the store accepted a request that cannot succeed"
+
+    def mark(self) -> str:
+        """Write the object by which a later check finds this run, should it be killed, and what it began."""
+        key = self.folder + "running"
+        if all(written.key != key for written in self.written):
+            self.put_object("running", b"")
+        return key
+
+    def tell_rights(self) -> None:
+        """The verdict of each right that Flyte needs, where its row has one, and why it cannot be told otherwise."""
+        for id, right in RIGHTS.items():
+            row = self.rows[id]
+            if row.status == PASSED:
+                self.tell_right(right, ALLOWED, row.observed)
+            elif row.id == id and row.status in (FAILED, WARNING):
+                self.tell_right(right, DENIED, row.observed)
+            else:
+                root = self.all.report.root(row)
+                self.tell_right(right, UNKNOWN, f"{root.id}: {root.observed}")
+
+    def tell_right(self, right: str, verdict: str, reason: str) -> None:
+        told = {"bucket": self.bucket.name, "right": right, "verdict": verdict, "reason": reason}
+        self.all.report.facts["rights"].append(told)
+
     # What must not stay
 
     def leftovers(self) -> str:
         """Remove what a killed run left, but not what a run beside this one has just written."""
         now = time.time() + self.all.report.facts.get("clock_skew", 0)
-        old = [item for item in self.found if now - item["LastModified"].timestamp() > LEFTOVER_AGE]
-        young = len(self.found) - len(old)
+        found = self.left_by_others()
+        old = [item for item in found if now - item.modified > LEFTOVER_AGE]
+        young = [item for item in found if item not in old]
         stay = list(old)
         refusal = ""
         may_remove = self.passed("S3-14")
         for item in old if may_remove else []:
             try:
-                self.delete_object(str(item["Key"]))
+                self.remove_left(item)
                 stay.remove(item)
             except S3Error as exc:
                 refusal = f"; {exc}"
-        removed = len(old) - len(stay) + (self.abort_old_uploads(now) if may_remove else 0)
+        removed = len(old) - len(stay)
+        uploads = self.abort_old_uploads({self.run_of(item.key) for item in old}, now=now) if may_remove else 0
         if stay:
-            raise Warned(f"{len(stay)} objects of earlier checks are there{refusal}")
+            raise Warned(f"{len(stay)} objects of earlier checks stay: {self.describe(stay, now)}{refusal}")
         if young:
-            raise Warned(
-                f"{young} objects less than {LEFTOVER_AGE} seconds old are there, perhaps of a check that runs"
-            )
-        return f"{removed} objects of an earlier check removed" if removed else "nothing"
+            raise Warned(f"{len(young)} objects, perhaps of a check that runs: {self.describe(young, now)}")
+        if removed + uploads:
+            return f"removed of an earlier check: {removed} objects, {uploads} unfinished uploads"
+        return "nothing"
 
-    def abort_old_uploads(self, now: float) -> int:
+    def left_by_others(self) -> list[Left]:
+        """What other runs wrote below the folder of all checks, with old versions where they may be listed."""
+        try:
+            answer = self.call(self.client.list_object_versions, Prefix=self.bucket.folder)
+            listed = [*(answer.get("Versions") or []), *(answer.get("DeleteMarkers") or [])]
+        except S3Error:
+            listed = self.found  # Flyte does not need the right to list versions
+        return [
+            Left(key=str(item["Key"]), version=real_version(item), modified=item["LastModified"].timestamp())
+            for item in listed
+            if {"Key", "LastModified"} <= item.keys() and self.is_of_another_run(str(item["Key"]))
+        ]
+
+    def is_of_another_run(self, key: str) -> bool:
+        """Whether a check gave this name; what others put below the folder is none of ours."""
+        rest = key[len(self.bucket.folder) :]
+        return RUN_FOLDER.match(rest) is not None and not key.startswith(self.folder)
+
+    def remove_left(self, item: Left) -> None:
+        version = {"VersionId": item.version} if item.version else {}
+        self.call(self.client.delete_object, Key=item.key, **version)
+
+    def run_of(self, key: str) -> str:
+        """The folder of the run that wrote an object."""
+        return self.bucket.folder + key[len(self.bucket.folder) :].partition("/")[0] + "/"
+
+    def describe(self, items: t.Sequence[Left], now: float) -> str:
+        ages: dict[str, float] = {}
+        for item in items:
+            run = self.run_of(item.key)
+            ages[run] = max(ages.get(run, 0), now - item.modified)
+        return ", ".join(f"{run} ({describe_age(age)} old)" for run, age in sorted(ages.items())[:5])
+
+    def abort_old_uploads(self, runs: t.Collection[str], *, now: float) -> int:
         """Unfinished uploads, where the policy lets them be listed, which Flyte does not need."""
         count = 0
+        # By their exact names as well: MinIO lists them in no other way.
+        prefixes = [self.bucket.folder, *(run + name for run in runs for name in (PARTS, ABANDONED))]
         try:
-            uploads = self.call(self.client.list_multipart_uploads, Prefix=self.bucket.folder).get("Uploads") or []
-            for upload in uploads:
-                if now - upload["Initiated"].timestamp() > LEFTOVER_AGE:
-                    self.call(self.client.abort_multipart_upload, Key=upload["Key"], UploadId=upload["UploadId"])
-                    count += 1
+            for prefix in prefixes:
+                for upload in self.call(self.client.list_multipart_uploads, Prefix=prefix).get("Uploads") or []:
+                    if not self.is_of_another_run(upload["Key"]):
+                        continue
+                    if now - upload["Initiated"].timestamp() > LEFTOVER_AGE:
+                        self.call(self.client.abort_multipart_upload, Key=upload["Key"], UploadId=upload["UploadId"])
+                        count += 1
         except S3Error:
             pass  # the row is about what can be seen
         return count
@@ -587,6 +796,9 @@ class BucketExamination:
             if left not in self.all.report.facts["leftovers"]:
                 self.all.report.facts["leftovers"].append(left)
 
+    def no_lock(self) -> str:
+        raise Warned(f"what is below {self.folder} stays: {self.locked}")
+
     def no_versions_left(self) -> str:
         stay = [written for written in self.written if written.version and not written.gone]
         if stay:
@@ -611,8 +823,11 @@ class BucketExamination:
         written.version = real_version(answer)
 
     def get_object(self, name: str) -> bytes:
-        answer = self.call(self.client.get_object, Key=self.folder + name)
-        return bytes(answer["Body"].read())
+        def get_object(**arguments: t.Any) -> bytes:
+            # The body as well, which may stall or break off in the middle.
+            return bytes(self.client.get_object(**arguments)["Body"].read())
+
+        return self.call(get_object, Key=self.folder + name)
 
     def delete_object(self, key: str) -> None:
         answer = self.call(self.client.delete_object, Key=key)
@@ -627,13 +842,13 @@ class BucketExamination:
 
     def begin_upload(self, name: str) -> tuple[str, str]:
         key = self.folder + name
-        upload = str(self.call(self.client.create_multipart_upload, Key=key)["UploadId"])
+        upload = told("UploadId", self.call(self.client.create_multipart_upload, Key=key))
         self.uploads.append((key, upload))
         return key, upload
 
     def upload_part(self, key: str, upload: str, number: int, content: bytes) -> dict[str, t.Any]:
         answer = self.call(self.client.upload_part, Key=key, UploadId=upload, PartNumber=number, Body=content)
-        return {"PartNumber": number, "ETag": answer["ETag"]}
+        return {"PartNumber": number, "ETag": told("ETag", answer)}
 
     def complete_upload(self, key: str, upload: str, parts: list[dict[str, t.Any]]) -> None:
         written = Written(key=key)
@@ -654,6 +869,8 @@ class BucketExamination:
     def needs_write(self) -> None:
         if not self.all.write:
             raise Skipped(CHECK_MODE)
+        if self.locked:
+            raise Skipped("nothing more is written to a bucket with a lock, where it stays")
 
 
 @dataclass
@@ -666,10 +883,57 @@ class Written:
     refusal: str = ""
 
 
+@dataclass(frozen=True)
+class Left:
+    """An object, version or delete marker that another run has left; C(modified) is in seconds since 1970."""
+
+    key: str
+    version: str
+    modified: float
+
+
+def context_of(bucket: Bucket) -> dict[str, str]:
+    """What the catalogue's texts say of a bucket."""
+    return {"bucket": bucket.name, "probe_prefix": bucket.folder}
+
+
+def unsendable(key: str) -> bool:
+    return any(
+        letter.isspace() or ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 or ord(letter) > 0xFF for letter in key
+    )
+
+
+def seconds_of(date: str) -> float | None:
+    """A Date header in seconds since 1970; C(None) for what is none."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):  # TypeError: Python 3.9
+        return None
+
+
+def describe_age(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0, seconds):.0f} seconds"
+
+
 def real_version(answer: t.Mapping[str, t.Any]) -> str:
     """The version id of an answer; C(null) is that of a bucket without versions."""
     version = str(answer.get("VersionId") or "")
     return "" if version == "null" else version
+
+
+def told(name: str, answer: t.Mapping[str, t.Any]) -> str:
+    """What an answer to a request of an upload in parts must tell, or none of its parts can be put together."""
+    if not answer.get(name):
+        raise Failed(
+            f"an answer holds no {name}",
+            id="S3-15",
+            cause="The store does not speak S3 here, or a proxy before it drops headers or changes bodies.",
+            fix="Let the proxy pass the header ETag and the bodies of answers unchanged; else look at the store's log.",
+        )
+    return str(answer[name])
 
 
 def same(content: bytes, expected: bytes, *, id: str = "S3-40") -> str:
@@ -726,7 +990,13 @@ def make_client(store: Store, address: Address) -> t.Any:
     except BotoCoreError as exc:  # a profile that is not there, half of a pair of keys
         raise Failed(str(exc), id="S3-38") from exc
     client.meta.events.register_first("needs-retry.s3", refuse_another_region)
+    client.meta.events.register_first("before-call.s3.DeleteBucket", never_delete_a_bucket)
     return client
+
+
+def never_delete_a_bucket(params: dict[str, t.Any], **_: t.Any) -> None:
+    """Make every DeleteBucket one that MinIO cannot understand: it is refused once the right has been looked at."""
+    params["headers"]["x-minio-force-delete"] = "neither"
 
 
 def refuse_another_region(response: tuple[t.Any, t.Mapping[str, t.Any]] | None, operation: t.Any, **_: t.Any) -> None:
@@ -740,6 +1010,7 @@ def refuse_another_region(response: tuple[t.Any, t.Mapping[str, t.Any]] | None, 
 def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments: t.Any) -> Answer:
     """Run one boto3 operation and turn whatever it raises into C(S3Error)."""
     from botocore import exceptions  # noqa: PLC0415  see _imports.py
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
     name = "".join(word.capitalize() for word in operation.__name__.split("_"))
     try:
@@ -752,13 +1023,51 @@ def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments:
         raise S3Error(operation=name, code="InvalidBucketName", words=str(exc)) from exc
     except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as exc:
         raise Unanswered(operation=name, code="no answer in time") from exc
-    except exceptions.ConnectionClosedError as exc:
+    except (
+        exceptions.ConnectionClosedError,
+        exceptions.IncompleteReadError,
+        exceptions.ResponseStreamingError,
+    ) as exc:
         raise Unanswered(operation=name, code="ConnectionClosed") from exc
     except (exceptions.EndpointConnectionError, exceptions.SSLError) as exc:
         kind = Unroutable if virtual else Unanswered
         raise kind(operation=name, code=type(exc).__name__, words=str(exc)) from exc
+    except exceptions.HTTPClientError as exc:
+        if "header value" in str(exc) or isinstance(exc.kwargs.get("error"), ValueError):
+            # Keys that boto3 found by itself; the words hold the header, and with it what must not be shown.
+            raise Failed(f"a key that boto3 found {UNSENDABLE}", id="S3-46") from None
+        raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
     except exceptions.BotoCoreError as exc:
         raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
+    except (ResponseParserError, ValueError) as exc:  # a body that is no XML, a date that is none
+        raise S3Error(operation=name, code="an answer that cannot be read", words=type(exc).__name__) from exc
+
+
+class TooLong(http.client.HTTPException):
+    strerror = f"an answer of more than {LONGEST_BODY // MIB} MiB"
+
+
+class InTime(io.RawIOBase):
+    """What comes from a connection, each read with no more than the time left: a trickle does not go on for ever."""
+
+    def __init__(self, stream: t.Any, connection: socket.socket, deadline: float) -> None:
+        self.stream = stream
+        self.connection = connection
+        self.deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> t.Any:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
+        return self.stream.readinto(buffer)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
 
 def http_request(
@@ -773,22 +1082,53 @@ def http_request(
 ) -> tuple[int, dict[str, str], bytes]:
     """One plain request: status, headers in lower case, body. Raises C(Failed) as S3-23 where none is answered.
 
-    C(target) may be a signed address and stands in no message.
+    C(target) may be a signed address and stands in no message. TLS-14 where the port speaks TLS and the address
+    says http.
     """
+    deadline = time.monotonic() + timeout
+
+    class AnswerInTime(http.client.HTTPResponse):
+        def __init__(self, connection: socket.socket, **arguments: t.Any) -> None:
+            super().__init__(connection, **arguments)
+            self.fp = io.BufferedReader(InTime(self.fp.detach(), connection, deadline))
+
     connection: http.client.HTTPConnection
     if address.tls:
         trust = ssl.create_default_context(cafile=ca_file or None)
         connection = http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=trust)
     else:
         connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+    connection.response_class = AnswerInTime
     try:
         # A proxy that refuses a body answers before it has read all of it, and the answer says why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, target, body=body or None, headers=dict(headers or {}))
         answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, whole_body(answer)
+        if found[0] == 400 and not address.tls and parse_error(found[2]) is None:
+            # Servers that notice answer so; others hang up.
+            refuse_wrong_scheme(address, deadline=deadline)
+        return found
     except (OSError, http.client.HTTPException) as exc:
-        text = getattr(exc, "strerror", None) or type(exc).__name__
+        if not address.tls and not isinstance(exc, TIMED_OUT):
+            refuse_wrong_scheme(address, deadline=deadline)
+        late = f"no whole answer within {timeout:g} seconds" if isinstance(exc, TIMED_OUT) else ""
+        text = late or getattr(exc, "strerror", None) or type(exc).__name__
         raise Failed(f"{method} at {address.endpoint}: {text}", id="S3-23") from exc
     finally:
         connection.close()
+
+
+def whole_body(answer: http.client.HTTPResponse) -> bytes:
+    """Raises C(HTTPException) where it breaks off or is longer than anything that was asked for."""
+    body = answer.read(LONGEST_BODY + 1)
+    if len(body) > LONGEST_BODY:
+        raise TooLong
+    if answer.length:  # read() with a limit does not look at what was announced
+        raise http.client.IncompleteRead(b"", answer.length)
+    return body
+
+
+def refuse_wrong_scheme(address: Address, *, deadline: float) -> None:
+    if speaks_tls(address, deadline=deadline):
+        raise wrong_scheme(address, "the port speaks TLS and not plain HTTP")

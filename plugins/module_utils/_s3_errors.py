@@ -19,8 +19,11 @@ from xml.etree import ElementTree
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
 
+# A refusal that no table has; it is shown whole.
+UNKNOWN = "S3-39"
+
 # The policy says no. Which right is missing, the caller knows.
-DENIED = frozenset(("AccessDenied", "AccountProblem", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess", "403"))
+DENIED = frozenset(("AccessDenied", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess", "403"))
 
 NO_BUCKET = frozenset(("NoSuchBucket", "404", "NotFound"))
 NO_OBJECT = frozenset(("NoSuchKey", "NoSuchVersion", "404", "NotFound"))
@@ -28,66 +31,83 @@ NO_OBJECT = frozenset(("NoSuchKey", "NoSuchVersion", "404", "NotFound"))
 # Worth another try: the store or a proxy before it is busy or has just started.
 TRANSIENT = frozenset(
     (
-        "500", "502", "503", "504", "BadGateway", "Busy", "ConnectionClosed", "GatewayTimeout", "InternalError",
-        "OperationAborted", "RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown", "SlowDownRead",
-        "SlowDownWrite", "Throttling", "ThrottlingException", "TooManyRequests", "XMinioServerNotInitialized",
+        "429", "500", "502", "503", "504", "BadGateway", "Busy", "ConnectionClosed", "ErrRequestBytesExceed",
+        "ErrTooManyRequest", "GatewayTimeout", "InternalError", "OperationAborted", "RequestTimeout", "ServerBusy",
+        "ServiceUnavailable", "SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException",
+        "TooManyRequests", "XMinioServerNotInitialized",
     )
 )  # fmt: skip
 
-FAULTS = {
-    **dict.fromkeys(TRANSIENT, "S3-30"),
-    **dict.fromkeys(NO_BUCKET, "S3-04"),
-    "AuthorizationHeaderMalformed": "S3-28",
-    "AuthorizationQueryParametersError": "S3-28",
-    "BadDigest": "S3-40",
-    "BucketQuotaExceeded": "S3-31",
-    "EntityTooLarge": "S3-34",
-    "ExpiredToken": "S3-27",
-    "ExpiredTokenException": "S3-27",
-    "IllegalLocationConstraintException": "S3-28",
-    "IncorrectEndpoint": "S3-28",
-    "InvalidAccessKeyId": "S3-25",
-    "InvalidBucketName": "S3-10",
-    "InvalidObjectState": "S3-16",
-    "InvalidRegion": "S3-28",
-    "KMS.DefaultKeyAlreadyConfiguredException": "S3-36",
-    "InvalidToken": "S3-27",
-    "InvalidTokenId": "S3-27",
-    "KMS.DisabledException": "S3-36",
-    "KMS.NotFoundException": "S3-36",
-    "KMSNotConfigured": "S3-36",
-    "MaxMessageLengthExceeded": "S3-34",
-    "MethodNotAllowed": "S3-32",
-    "MovedPermanently": "S3-28",
-    "NotImplemented": "S3-32",
-    "NotSignedUp": "S3-25",
-    "PermanentRedirect": "S3-28",
-    "QuotaExceeded": "S3-31",
-    "Redirect": "S3-28",
-    "RequestExpired": "S3-08",
-    "RequestNotReadyYet": "S3-08",
-    "RequestTimeTooSkewed": "S3-08",
-    "SignatureDoesNotMatch": "S3-26",
-    "TemporaryRedirect": "S3-28",
-    "TokenRefreshRequired": "S3-27",
-    "XMinioAdminBucketQuotaExceeded": "S3-31",
-    "XMinioBackendDown": "S3-30",
-    "XMinioBucketMetadataNotInitialized": "S3-30",
-    "XMinioEncryptionError": "S3-36",
-    "XMinioIAMNotInitialized": "S3-30",
-    "XMinioInvalidIAMCredentials": "S3-25",
-    "XMinioReadQuorum": "S3-30",
-    "XAmzContentChecksumMismatch": "S3-40",
-    "XAmzContentSHA256Mismatch": "S3-40",
-    "XMinioObjectTampered": "S3-40",
-    "XMinioStorageFull": "S3-31",
-    "XMinioWriteQuorum": "S3-30",
-    "301": "S3-28",
-    "307": "S3-28",
-    "405": "S3-32",
-    "413": "S3-34",
-    "501": "S3-32",
-    "507": "S3-31",
+# What stores may answer to what this collection asks, by the check whose remedy it needs. The lists of codes of
+# MinIO and SeaweedFS have more: for administration, SELECT, replication, tags and copies, none of which is asked for.
+FAULTS: dict[str, str] = {
+    code: id
+    for id, codes in {
+        "S3-04": NO_BUCKET,
+        "S3-06": ("InvalidAddressingHeader", "InvalidHostHeader", "InvalidHostname"),
+        "S3-08": ("ExpiredPresignRequest", "RequestExpired", "RequestNotReadyYet", "RequestTimeTooSkewed"),
+        "S3-10": ("InvalidBucketName",),
+        "S3-16": ("InvalidObjectState", "ObjectLocked"),
+        "S3-25": (
+            "AccountProblem", "InvalidAccessKeyId", "InvalidAccessKeyID", "NotSignedUp", "XMinioAdminNoSuchAccessKey",
+            "XMinioAdminNoSuchUser", "XMinioInvalidIAMCredentials",
+        ),
+        "S3-26": ("InvalidSecurity", "SignatureDoesNotMatch"),
+        "S3-27": (
+            "ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidTokenId", "TokenRefreshRequired",
+        ),
+        "S3-28": (
+            "AuthorizationHeaderMalformed", "AuthorizationParametersError", "AuthorizationQueryParametersError",
+            "IllegalLocationConstraintException", "IncorrectEndpoint", "InvalidLocationConstraint", "InvalidRegion",
+            "MovedPermanently", "PermanentRedirect", "Redirect", "TemporaryRedirect", "301", "302", "307", "308",
+        ),
+        "S3-30": (
+            *TRANSIENT, "XMinioBackendDown", "XMinioBucketMetadataNotInitialized", "XMinioIAMNotInitialized",
+            "XMinioReadQuorum", "XMinioWriteQuorum", "InsufficientReadQuorum", "InsufficientWriteQuorum",
+        ),
+        "S3-31": (
+            "BucketQuotaExceeded", "QuotaExceeded", "TooManyBuckets", "XMinioAdminBucketQuotaExceeded",
+            "XMinioStorageFull", "507",
+        ),
+        "S3-32": (
+            "InvalidStorageClass", "MethodNotAllowed", "NotImplemented", "NotImplementedError",
+            "SignatureVersionNotSupported", "UnsupportedOperation", "UnsupportedSignature", "405", "501",
+        ),
+        "S3-33": ("MaxVersionsExceeded",),
+        "S3-34": ("EntityTooLarge", "MaxMessageLengthExceeded", "413"),
+        "S3-36": (
+            "InvalidEncryptionAlgorithmError", "KMSAuthFailure", "KMSNotConfigured", "XMinioEncryptionError",
+            "XMinioKMSDefaultKeyAlreadyConfigured", "XMinioKMSNotConfigured",
+        ),
+        "S3-40": (
+            "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "XMinioObjectTampered",
+        ),
+        "S3-43": (
+            "BadRequest", "EntityTooSmall", "ExcessData", "IncompleteBody", "InvalidArgument", "InvalidDigest",
+            "InvalidPart", "InvalidPartNumber", "InvalidPartOrder", "InvalidRange", "InvalidRequest", "MalformedDate",
+            "MalformedXML", "MetadataTooLarge", "MissingContentLength", "MissingContentMD5", "MissingFields",
+            "MissingHeaders", "MissingRequestBodyError", "MissingSecurityHeader", "NoSuchUpload",
+            "PreconditionFailed", "RequestHeaderSectionTooLarge", "UnexpectedContent", "400", "411", "412",
+        ),
+        "S3-44": (
+            "ExistingObjectIsDirectory", "ExistingObjectIsFile", "InvalidURI", "KeyTooLongError",
+            "XMinioInvalidObjectName", "XMinioInvalidResourceName", "XMinioInvalidUTF",
+            "XMinioObjectExistsAsDirectory", "XMinioParentIsObject",
+        ),
+        "TLS-14": ("XMinioInsecureClientRequest",),
+    }.items()
+    for code in codes
+}  # fmt: skip
+
+# What codes leave open and words tell: a denial that no policy mends, a request that only a lock forbids.
+BY_WORDS = {
+    "Request has expired": "S3-08",
+    "Request is not valid yet": "S3-08",
+    "Signature header": "S3-26",
+    "requires a valid Date": "S3-26",
+    "which were not signed": "S3-26",
+    "protected by object lock": "S3-45",
+    "WORM protected": "S3-45",
 }
 
 
@@ -99,24 +119,36 @@ class S3Error(Exception):
     code: str
     status: int = 0
     words: str = ""
+    request: str = ""
 
     def __str__(self) -> str:
         status = f" (HTTP {self.status})" if self.status and str(self.status) != self.code else ""
         words = f": {self.words}" if self.words else ""
-        return f"{self.operation} gave {self.code}{status}{words}"
+        # With its id a request is found in the store's log; for what this collection explains there is no need.
+        request = f" (request {self.request})" if self.request and self.fault == UNKNOWN and not self.denied else ""
+        return f"{self.operation} gave {self.code}{status}{words}{request}"
 
     @property
     def denied(self) -> bool:
-        return self.code in DENIED
+        return self.code in DENIED and not self.told_by_words
+
+    @property
+    def told_by_words(self) -> str:
+        """The check whose fault the store's words tell, whatever the code; empty where they tell nothing."""
+        return next((id for words, id in BY_WORDS.items() if words in self.words), "")
 
     @property
     def fault(self) -> str:
         """The id of the check whose fault this is; C(S3-39) where no table has it."""
+        if self.told_by_words:
+            return self.told_by_words
         if self.code in FAULTS:
             return FAULTS[self.code]
-        return FAULTS.get(str(self.status), "S3-39") if self.status >= 500 else "S3-39"
+        if self.code.startswith("KMS."):
+            return "S3-36"
+        return FAULTS.get(str(self.status), UNKNOWN) if self.status >= 500 else UNKNOWN
 
-    def outcome(self, *, denied: str = "S3-39") -> Failed:
+    def outcome(self, *, denied: str = UNKNOWN) -> Failed:
         """The refusal as a probe's outcome; C(denied) is the check of the right that was asked for."""
         return Failed(str(self), id=denied if self.denied else self.fault)
 
@@ -167,4 +199,5 @@ def from_client_error(operation: str, response: t.Mapping[str, t.Any]) -> S3Erro
     region = error.get("Region") or headers.get("x-amz-bucket-region")
     if region and FAULTS.get(code) == "S3-28":
         words = f"{words} (the store names region {region})"
-    return S3Error(operation=operation, code=code, status=status, words=words)
+    request = str(meta.get("RequestId") or headers.get("x-amz-request-id", ""))
+    return S3Error(operation=operation, code=code, status=status, words=words, request=request)

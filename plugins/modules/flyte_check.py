@@ -14,10 +14,13 @@ short_description: Whether a Flyte works for those who use it
 description:
   - Asks Flyte through its own address, with its certificate verified, as browsers, pyflyte and flytectl do, and says
     for each need whether it is met, what was seen, why, and what to do about it.
-  - It looks at name, port and certificate, the health check, the version and the projects over HTTP, the redirect from
-    plain HTTP, health and version over gRPC, and uploads a file with a URL that Flyte signs.
-  - With O(kubeconfig) it looks into the cluster too, at Flyte's pods, its custom resource definition, the namespaces of
-    the projects and the Secret in each, the webhook and its certificate, and what an uninstalled Flyte has left.
+  - It looks at name, port and certificate, the health check, the version, the projects and what clients are told about
+    logging in over HTTP, the redirect from plain HTTP, health and version over gRPC, and uploads a file with a URL that
+    Flyte signs.
+  - With O(kubeconfig) it looks into the cluster too, at Flyte's pods and their images, its custom resource definition,
+    the namespaces of the projects and the Secret in each, the webhook and its certificate, and what an uninstalled
+    Flyte has left.
+  - With O(generation=2) it asks Flyte 2's services by Connect, and whether the ingress routes all of them.
   - That Flyte's pod is ready says nothing about the object store. The upload does.
 options:
   url:
@@ -25,6 +28,12 @@ options:
       - Address of Flyte, such as V(https://flyte.example.com) or V(https://flyte.example.com:8443).
     type: str
     required: true
+  generation:
+    description:
+      - Generation of Flyte. Flyte 2 is asked by Connect, which is what its clients speak.
+    type: int
+    choices: [1, 2]
+    default: 1
   ca_file:
     description:
       - File with the certificates of the CAs that are trusted, in PEM, for Flyte and for the object store.
@@ -97,9 +106,24 @@ options:
     type: list
     elements: str
     default: [FLYTE_AWS_ACCESS_KEY_ID, FLYTE_AWS_SECRET_ACCESS_KEY]
+  images:
+    description:
+      - Images that the containers of Flyte's pods may have, with their tags or digests.
+      - Without it, each must at least have a tag other than C(latest), or a digest.
+    type: list
+    elements: str
+    default: []
 requirements:
   - kubernetes >= 29, < 37 (Python package), with O(kubeconfig)
   - grpcio (Python package), for O(grpc)
+attributes:
+  check_mode:
+    details:
+      - The upload leaves one object in the object store, the same each time. Nothing else is written.
+      - In check mode nothing is uploaded, and the rows that need it are V(skipped).
+  idempotent:
+    details:
+      - Each check writes that one object anew, with the same name and content.
 extends_documentation_fragment:
   - flyte.onprem.attributes
   - flyte.onprem.attributes.check
@@ -204,25 +228,23 @@ upload_endpoint:
   sample: https://s3.example.com:9000
 """
 
-import ssl
-
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flyte.onprem.plugins.module_utils import _flyte, _flyte2
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._flyte import (
     Installation,
-    Target,
     probe_cluster,
-    probe_service,
+    target_of,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import parse_url
-from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
+from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 
 ARGUMENT_SPEC = {
     "url": {"type": "str", "required": True},
+    "generation": {"type": "int", "choices": [1, 2], "default": 1},
     "ca_file": {"type": "path"},
     "http_port": {"type": "int"},
     "grpc": {"type": "bool", "default": True},
@@ -242,6 +264,7 @@ ARGUMENT_SPEC = {
         "default": ["FLYTE_AWS_ACCESS_KEY_ID", "FLYTE_AWS_SECRET_ACCESS_KEY"],
         "no_log": False,
     },
+    "images": {"type": "list", "elements": "str", "default": []},
     "resolve": {"type": "dict", "default": {}},
     "timeout": {"type": "float", "default": 10},
     "report_only": {"type": "bool", "default": False},
@@ -254,20 +277,11 @@ def main() -> None:
     if given["kubeconfig"]:
         require(module, KUBERNETES)
     try:
-        address = parse_url(given["url"])
-        if given["ca_file"]:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=given["ca_file"])
+        target = target_of(given)
+        addresses_of(given["resolve"])
     except ValueError as exc:
-        module.fail_json(msg=f"url: {exc}")
-    except OSError as exc:
-        module.fail_json(msg=f"ca_file {given['ca_file']} holds no certificate that can be read: {exc}")
-    target = Target(
-        address=address,
-        ca_file=given["ca_file"],
-        timeout=given["timeout"],
-        project=given["project"],
-        domain=given["domain"],
-    )
+        module.fail_json(msg=str(exc))
+    flyte = {1: _flyte, 2: _flyte2}[given["generation"]]
     installation = Installation(
         namespace=given["namespace"],
         release=given["release"],
@@ -275,11 +289,13 @@ def main() -> None:
         domains=given["domains"],
         task_secret=given["task_secret"],
         task_secret_keys=given["task_secret_keys"],
+        images=given["images"],
+        generation=given["generation"],
     )
     report = Report(
         CATALOGUE,
-        endpoint=address.endpoint,
-        host=address.host,
+        endpoint=target.address.endpoint,
+        host=target.address.host,
         timeout=f"{given['timeout']:g}",
         http_port=str(given["http_port"]),
         project=given["project"],
@@ -289,7 +305,7 @@ def main() -> None:
         context=given["context"] or "that is current",
     )
     with pinned(given["resolve"]):
-        probe_service(
+        flyte.probe_service(
             report,
             target,
             http_port=given["http_port"],

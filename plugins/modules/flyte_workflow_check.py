@@ -227,19 +227,17 @@ workflow_seconds:
   sample: 21.4
 """
 
-import signal
-import ssl
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
-from ansible_collections.flyte.onprem.plugins.module_utils._checks import PASSED, Report, finish
-from ansible_collections.flyte.onprem.plugins.module_utils._flyte import Target
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import PASSED, Report, clean_up_when_ended, finish
+from ansible_collections.flyte.onprem.plugins.module_utils._flyte import target_of
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import parse_url
-from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._workflow import Clock, Plan, parse_time, prepare
 
 QUANTITIES = {"cpu": {"type": "str"}, "memory": {"type": "str"}}
@@ -277,38 +275,22 @@ def quantities(given: dict[str, str | None] | None) -> dict[str, str]:
     return {name: value for name, value in (given or {}).items() if value is not None}
 
 
-def stop(_signal: int, _frame: object) -> None:
-    """End as at the keyboard, so that what runs is cleaned up."""
-    raise KeyboardInterrupt
-
-
 def main() -> None:
-    signal.signal(signal.SIGTERM, stop)
+    clean_up_when_ended()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
     if given["kubeconfig"]:
         require(module, KUBERNETES)
-    option = "url"
+    option = ""
     try:
-        address = parse_url(given["url"])
-        option = "unless_succeeded_since"
-        since = parse_time(given[option]) if given[option] else None
-        option = "run_timeout"
-        if given[option] <= 0:
-            raise ValueError(f"{given[option]:g} is no number of seconds to wait; give one above 0")
-        if given["ca_file"]:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=given["ca_file"])
+        target = target_of(given)
+        option = "unless_succeeded_since: "
+        since = parse_time(given["unless_succeeded_since"]) if given["unless_succeeded_since"] else None
+        option = ""
+        refuse_wait("run_timeout", given["run_timeout"])
+        addresses_of(given["resolve"])
     except ValueError as exc:
-        module.fail_json(msg=f"{option}: {exc}")
-    except OSError as exc:
-        module.fail_json(msg=f"ca_file {given['ca_file']} holds no certificate that can be read: {exc}")
-    target = Target(
-        address=address,
-        ca_file=given["ca_file"],
-        timeout=given["timeout"],
-        project=given["project"],
-        domain=given["domain"],
-    )
+        module.fail_json(msg=f"{option}{exc}")
     plan = Plan(
         project=given["project"],
         domain=given["domain"],
@@ -321,8 +303,8 @@ def main() -> None:
     )
     report = Report(
         CATALOGUE,
-        endpoint=address.endpoint,
-        host=address.host,
+        endpoint=target.address.endpoint,
+        host=target.address.host,
         timeout=f"{given['timeout']:g}",
         run_timeout=f"{given['run_timeout']:g}",
         project=given["project"],

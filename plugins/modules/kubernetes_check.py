@@ -14,9 +14,11 @@ short_description: Whether a Kubernetes cluster meets Flyte's needs
 description:
   - Asks a cluster's API server and says for each need whether it is met, what was seen, why, and what to do about it.
   - It looks at the kubeconfig and its certificate, the way to the API server and its certificate, the version, the
-    nodes and what they can give to pods, storage class, ingress class and its controller, the cluster's own pods, and
-    the rights of the user.
-  - It only reads, and leaves nothing behind.
+    nodes and what they can give to pods, storage class, ingress class and its controller, the cluster's own pods, the
+    rights of the user, and whether namespaces admit pods like Flyte's.
+  - With O(pod_image) it also runs a pod for some seconds, which looks whether pods resolve, reach and trust the
+    database and the object store, since pods see another network than the machine that runs the module.
+  - That pod is all that it makes, and it is deleted whatever happens.
 options:
   kubeconfig:
     description:
@@ -27,14 +29,34 @@ options:
     description:
       - Context of O(kubeconfig). Without it, the one that is current there.
     type: str
+  generation:
+    description:
+      - Generation of Flyte that the cluster is for. The rights that its chart takes depend on it.
+    type: int
+    choices: [1, 2]
+    default: 1
+  namespace:
+    description:
+      - Namespace of Flyte's release. The rights of the user are looked at in it, pods must be admitted to it, and the
+        pod of O(pod_image) runs in it. It need not be there yet; then what needs it is skipped.
+      - Where it is empty, no namespace is looked at, and the rights must be there in the whole cluster.
+    type: str
+    default: flyte
+  task_namespaces:
+    description:
+      - Further namespaces that must admit pods, those of projects and domains.
+    type: list
+    elements: str
+    default: []
   minimum_version:
     description:
-      - Oldest version of Kubernetes that will do.
+      - Oldest version of Kubernetes that will do. Flyte's charts name none; Traefik's asks for the default.
     type: str
     default: "1.25"
   maximum_version:
     description:
-      - Newest version of Kubernetes that will do. Any is, if not given.
+      - Newest version of Kubernetes that will do. Without it, one that is newer than 1.36, the newest on which Flyte
+        was tried, is a warning.
     type: str
   expected_nodes:
     description:
@@ -48,6 +70,16 @@ options:
   minimum_memory:
     description:
       - Memory that all nodes together must be able to give to pods, as a Kubernetes quantity such as V(8Gi).
+    type: str
+    default: "0"
+  task_cpu:
+    description:
+      - Cores that the largest task asks for, as a Kubernetes quantity. One node alone must be able to give them.
+    type: str
+    default: "0"
+  task_memory:
+    description:
+      - Memory that the largest task asks for, as a Kubernetes quantity. The same node must be able to give it.
     type: str
     default: "0"
   storage_class:
@@ -74,7 +106,8 @@ options:
   rights:
     description:
       - Rights that the user of O(kubeconfig) must have.
-      - Without it, the rights that installing Flyte's chart takes. An empty list asks for none.
+      - Without it, the rights that installing the chart flyte-binary of O(generation) takes, and those that the chart
+        gives to Flyte, since nobody may grant what he has not. An empty list asks for none.
     type: list
     elements: dict
     suboptions:
@@ -100,6 +133,38 @@ options:
           - In which namespace. Empty for all, and for resources that lie in none.
         type: str
         default: ""
+  pod_image:
+    description:
+      - Image of a short-lived pod that asks O(pod_services) and O(pod_registries), one that the cluster has anyway. It
+        needs C(python3) 3.7 or newer, as images for Flyte's tasks have.
+      - Without it no pod is run.
+    type: str
+    default: ""
+  pod_services:
+    description:
+      - Services that pods must resolve, reach and trust, as V(postgresql://host:port), V(https://host:port),
+        V(http://host:port) or V(tcp://host:port). With the first two the certificate is looked at.
+    type: list
+    elements: str
+    default: []
+  pod_registries:
+    description:
+      - Registries that images are pulled from, as V(https://host). Their certificates are not judged, since it is not
+        pods that pull.
+    type: list
+    elements: str
+    default: []
+  pod_ca_files:
+    description:
+      - Files with the certificates of the CAs that pods trust besides those of O(pod_image), in PEM.
+    type: list
+    elements: path
+    default: []
+  pod_timeout:
+    description:
+      - Seconds that the pod may take, from its creation to its verdict. Pulling its image counts.
+    type: float
+    default: 60
 requirements:
   - kubernetes >= 29, < 37 (Python package), on the machine that runs the module
 extends_documentation_fragment:
@@ -107,7 +172,13 @@ extends_documentation_fragment:
   - flyte.onprem.attributes.check
   - flyte.onprem.checks
 notes:
-  - In check mode the module does the same as without.
+  - In check mode no pod is run; all else is the same. To try whether a pod is admitted, and to ask for a right, makes
+    nothing.
+  - Requests go through the proxy that C(HTTP_PROXY) or C(HTTPS_PROXY) names, except to hosts in C(NO_PROXY), where the
+    library reads them; name, port and certificate of the API server are looked at without it.
+  - Where the module itself is killed, Kubernetes stops the pod after O(pod_timeout), and the next check deletes it.
+  - The pod has the label C(app.kubernetes.io/component=kubernetes-check), runs as nobody with no rights, and is
+    admitted at every pod security level.
 seealso:
   - module: flyte.onprem.flyte_check
 """
@@ -122,6 +193,17 @@ EXAMPLES = r"""
     minimum_memory: 8Gi
     ingress_class: nginx
     ingress_controller: nginx.org/ingress-controller
+
+- name: See whether pods reach the database and the object store
+  flyte.onprem.kubernetes_check:
+    kubeconfig: /home/admin/.kube/config
+    namespace: flyte
+    pod_image: cr.flyte.org/flyteorg/flytekit:py3.11-1.16.31
+    pod_services:
+      - postgresql://db.example.com
+      - https://s3.example.com:9000
+    pod_registries: [https://cr.flyte.org]
+    pod_ca_files: [/etc/ssl/certs/example-ca.pem]
 
 - name: Look whether three nodes are ready, and go on in any case
   flyte.onprem.kubernetes_check:
@@ -188,31 +270,44 @@ kubernetes_version:
   sample: v1.36.4+k3s1
 """
 
+import ssl
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
-from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, finish
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, clean_up_when_ended, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
-    INSTALLING_FLYTE,
+    NEWEST_TRIED,
     Needs,
-    Right,
     cluster,
     parse_quantity,
     parse_version,
     probe_cluster,
 )
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Right, Rights, installing_flyte
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._pod import (
+    Plan,
+    admission_row,
+    parse_service,
+    probe_network,
+)
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "kubeconfig": {"type": "path"},
     "context": {"type": "str"},
+    "generation": {"type": "int", "choices": [1, 2], "default": 1},
+    "namespace": {"type": "str", "default": "flyte"},
+    "task_namespaces": {"type": "list", "elements": "str", "default": []},
     "minimum_version": {"type": "str", "default": "1.25"},
     "maximum_version": {"type": "str"},
     "expected_nodes": {"type": "int"},
     "minimum_cpu": {"type": "str", "default": "0"},
     "minimum_memory": {"type": "str", "default": "0"},
+    "task_cpu": {"type": "str", "default": "0"},
+    "task_memory": {"type": "str", "default": "0"},
     "storage_class": {"type": "str", "default": ""},
     "ingress_class": {"type": "str", "default": ""},
     "ingress_controller": {"type": "str", "default": ""},
@@ -227,6 +322,11 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
             "namespace": {"type": "str", "default": ""},
         },
     },
+    "pod_image": {"type": "str", "default": ""},
+    "pod_services": {"type": "list", "elements": "str", "default": []},
+    "pod_registries": {"type": "list", "elements": "str", "default": []},
+    "pod_ca_files": {"type": "list", "elements": "path", "default": []},
+    "pod_timeout": {"type": "float", "default": 60},
     "timeout": {"type": "float", "default": 10},
     "report_only": {"type": "bool", "default": False},
 }
@@ -235,13 +335,15 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 def needs_of(given: dict[str, t.Any]) -> Needs:
     """The needs that the options describe. Raises C(ValueError) for a version or quantity that is none."""
     newest = given["maximum_version"]
-    rights = INSTALLING_FLYTE
+    rights = installing_flyte(given["generation"], namespace=given["namespace"])
     if given["rights"] is not None:
-        rights = tuple(
-            Right(verb=verb, resource=resource, group=item["group"], namespace=item["namespace"])
-            for item in given["rights"]
-            for resource in item["resources"]
-            for verb in item["verbs"]
+        rights = Rights(
+            made=[
+                Right(verb=verb, resource=resource, group=item["group"], namespace=item["namespace"])
+                for item in given["rights"]
+                for resource in item["resources"]
+                for verb in item["verbs"]
+            ]
         )
     return Needs(
         minimum_version=parse_version(given["minimum_version"]),
@@ -249,6 +351,8 @@ def needs_of(given: dict[str, t.Any]) -> Needs:
         expected_nodes=given["expected_nodes"],
         minimum_cpu=parse_quantity(given["minimum_cpu"]),
         minimum_memory=parse_quantity(given["minimum_memory"]),
+        task_cpu=parse_quantity(given["task_cpu"]),
+        task_memory=parse_quantity(given["task_memory"]),
         storage_class=given["storage_class"],
         ingress_class=given["ingress_class"],
         ingress_controller=given["ingress_controller"],
@@ -257,12 +361,40 @@ def needs_of(given: dict[str, t.Any]) -> Needs:
     )
 
 
+def plan_of(given: dict[str, t.Any]) -> Plan:
+    """The pod that the options describe. Raises C(ValueError)."""
+    for name in ("timeout", "pod_timeout"):
+        refuse_wait(name, given[name])
+    if given["pod_image"] and not given["namespace"]:
+        raise ValueError("pod_image needs a namespace for its pod")
+    authorities = []
+    for path in given["pod_ca_files"]:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+            with open(path, encoding="ascii", errors="ignore") as stream:
+                authorities.append(stream.read())
+        except OSError as exc:
+            raise ValueError(f"pod_ca_files: {path} holds no certificate that can be read: {exc}") from exc
+    return Plan(
+        image=given["pod_image"],
+        namespace=given["namespace"],
+        services=[
+            *(parse_service(text) for text in given["pod_services"]),
+            *(parse_service(text, registry=True) for text in given["pod_registries"]),
+        ],
+        authority="\n".join(authorities),
+        timeout=given["timeout"],
+        deadline=given["pod_timeout"],
+    )
+
+
 def main() -> None:
+    clean_up_when_ended()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     require(module, KUBERNETES)
     given = module.params
     try:
-        needs = needs_of(given)
+        needs, plan = needs_of(given), plan_of(given)
     except ValueError as exc:
         module.fail_json(msg=str(exc))
     report = Report(
@@ -271,10 +403,12 @@ def main() -> None:
         context=given["context"] or "that is current",
         timeout=f"{given['timeout']:g}",
         minimum_version=given["minimum_version"],
-        maximum_version=str(given["maximum_version"]),
+        maximum_version=given["maximum_version"] or NEWEST_TRIED,
         expected_nodes=str(given["expected_nodes"] or "one or more"),
         minimum_cpu=given["minimum_cpu"],
         minimum_memory=given["minimum_memory"],
+        task_cpu=given["task_cpu"],
+        task_memory=given["task_memory"],
         storage_class=given["storage_class"] or "marked as default",
         ingress_class=given["ingress_class"] or "(none asked for)",
         ingress_controller=given["ingress_controller"] or "of any kind",
@@ -284,6 +418,11 @@ def main() -> None:
         row,
     ):
         probe_cluster(report, api, needs, after=row)
+        for namespace in dict.fromkeys([given["namespace"], *given["task_namespaces"]]):
+            if namespace:
+                admission_row(report, api, namespace, after=row)
+        if plan.image or plan.services:
+            probe_network(report, api, plan, write=not module.check_mode, after=row)
     finish(module, report, report_only=given["report_only"])
 
 

@@ -88,6 +88,13 @@ options:
     type: int
     choices: [1, 2]
     default: 1
+  retries:
+    description:
+      - How often a login is tried again that was refused by a closed port, for want of a free connection, or by a
+        server that starts. All attempts share O(timeout).
+      - A name that does not resolve, a lost packet or a wrong password is not tried again.
+    type: int
+    default: 2
   max_clock_skew:
     description:
       - Seconds by which the clocks of the server and of the machine that runs the module may differ before it is a
@@ -213,6 +220,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import PSYCOPG2, require
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_port, refuse_retries, refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._postgresql import Needs, probe_database
 from ansible_collections.flyte.onprem.plugins.module_utils._postgresql_login import Target
 
@@ -233,6 +241,7 @@ ARGUMENT_SPEC = {
     "maximum_version": {"type": "int"},
     "pool_size": {"type": "int", "default": 50},
     "generation": {"type": "int", "choices": [1, 2], "default": 1},
+    "retries": {"type": "int", "default": 2},
     "max_clock_skew": {"type": "float", "default": 60},
     "timeout": {"type": "float", "default": 10},
     "report_only": {"type": "bool", "default": False},
@@ -247,6 +256,12 @@ def main() -> None:
     )
     require(module, PSYCOPG2)
     given = module.params
+    try:
+        refuse_port("port", given["port"])
+        refuse_wait("timeout", given["timeout"])
+        refuse_retries("retries", given["retries"])
+    except ValueError as exc:
+        module.fail_json(msg=str(exc))
     target = Target(
         host=given["host"],
         port=given["port"],
@@ -290,7 +305,8 @@ def main() -> None:
             )
         },
     )
-    probe_database(report, target, needs, today=datetime.datetime.now(datetime.timezone.utc).date())
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    probe_database(report, target, needs, retries=given["retries"], today=today)
     finish(module, report, report_only=given["report_only"])
 
 

@@ -15,11 +15,16 @@ description:
     and says for each need whether it is met, what was seen, why, and what to do.
   - It reaches the store, verifies its certificate, compares clocks, tries the keys, and then, for each bucket,
     lists, writes, reads, deletes, replaces, uploads in parts, and uploads by a signed URL through the public endpoint.
-  - Works with every store that speaks S3, since it uses nothing but the S3 API.
+  - Works with every store that speaks S3, since it uses nothing but the S3 API. It is tested with MinIO and SeaweedFS.
+  - Whether the keys may do more than Flyte needs is asked by requests that cannot succeed. A text that is no policy is
+    sent as the bucket's policy, and stores refuse it as malformed. MinIO alone is asked whether the bucket may be
+    deleted, by a request that it refuses as malformed once it has looked at the right, with an object in the bucket.
   - A bucket, right or connection that is missing is a row of RV(checks), not an error of its own.
     The task fails when RV(passed) is V(false), unless O(report_only=true).
   - What it writes is below C(flyte-onprem-check/) under the bucket's prefix and is removed again, also after a failure.
-    What a killed run left, the next run removes once it is five minutes old, and reports until then.
+    What a killed run left, the next run removes once it is five minutes old, and reports until then, with folder and
+    age. Its unfinished uploads and old versions are found only with the rights to list them, which Flyte does not need.
+  - In a bucket with object lock the first object stays until its retention ends; nothing more is written to it then.
 requirements:
   - boto3 >= 1.26
 extends_documentation_fragment:
@@ -119,6 +124,12 @@ EXAMPLES = r"""
     report_only: true
   register: object_store
 
+- name: Refuse keys that may do more than they need
+  ansible.builtin.assert:
+    that: object_store.rights | selectattr('right', 'in', ['s3:PutBucketPolicy', 's3:DeleteBucket'])
+      | selectattr('verdict', 'equalto', 'allowed') | list is empty
+    fail_msg: Flyte's keys may change or delete its buckets.
+
 - name: Show the checks that failed
   ansible.builtin.debug:
     msg: "{{ object_store.checks | selectattr('status', 'equalto', 'failed') }}"
@@ -171,6 +182,11 @@ checks:
       type: str
       returned: always
       sample: docs/problems.md#s3-12
+msg:
+  description: The report for people; the checks that failed or warn, with cause and fix.
+  type: str
+  returned: always
+  sample: All 22 checks passed.
 passed:
   description: Whether no check failed. Warnings and skipped checks do not count against it.
   type: bool
@@ -191,6 +207,47 @@ clock_skew:
   type: float
   returned: when the store's answer holds a date
   sample: -0.4
+rights:
+  description:
+    - The verdict on each right, for each bucket; those that Flyte needs, and two that it should not have
+      (C(s3:PutBucketPolicy), C(s3:DeleteBucket)), where they were asked for.
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - bucket: flyte-data
+      right: s3:ListBucket
+      verdict: allowed
+      reason: allowed, in 4 ms
+    - bucket: flyte-data
+      right: s3:PutObject
+      verdict: denied
+      reason: "PutObject gave AccessDenied (HTTP 403): Access Denied."
+    - bucket: flyte-data
+      right: s3:AbortMultipartUpload
+      verdict: unknown
+      reason: "S3-12: PutObject gave AccessDenied (HTTP 403): Access Denied."
+  contains:
+    bucket:
+      description: Name of the bucket.
+      type: str
+      returned: always
+      sample: flyte-data
+    right:
+      description: The right, in the words of a policy.
+      type: str
+      returned: always
+      sample: s3:PutObject
+    verdict:
+      description: V(allowed), V(denied), or V(unknown).
+      type: str
+      returned: always
+      sample: denied
+    reason:
+      description: What was seen; for V(unknown), why it cannot be told, with the check that failed instead.
+      type: str
+      returned: always
+      sample: "PutObject gave AccessDenied (HTTP 403): Access Denied."
 leftovers:
   description: What this run wrote and could not remove, with the reason in RV(checks).
   type: list
@@ -223,6 +280,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import BOTO3, require
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_retries, refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._s3 import Store, examine, parse_bucket
 
@@ -243,6 +301,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "report_only": {"type": "bool", "default": False},
 }
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -252,12 +312,25 @@ def main() -> None:
     )
     require(module, BOTO3)
     # An interrupted play hangs up or terminates; what was written is removed then as well.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, leave)
     params = module.params
+    for name in ("endpoint", "public_endpoint"):
+        if "@" in (params[name] or ""):
+            # It is refused below; what Ansible shows of the task's arguments must not hold its password either.
+            module.no_log_values.add(params[name])
     try:
         if params["ca_file"]:
             ssl.create_default_context(cafile=params["ca_file"])
+    except OSError as exc:  # ssl.SSLError is one
+        module.fail_json(msg=f"ca_file {params['ca_file']} cannot be used: {exc}")
+    try:
+        refuse_wait("timeout", params["timeout"])
+        refuse_retries("retries", params["retries"])
+        if not params["buckets"]:
+            raise ValueError("buckets: the list is empty; name the buckets that Flyte will use")
+        if not params["region"]:
+            raise ValueError("region: it must not be empty; leave it out for us-east-1, which most stores take")
         with pinned(params["resolve"]):
             report = examine(
                 Store(
@@ -276,14 +349,15 @@ def main() -> None:
                 [parse_bucket(given) for given in params["buckets"]],
                 write=not module.check_mode,
             )
-    except OSError as exc:  # ssl.SSLError is one
-        module.fail_json(msg=f"ca_file {params['ca_file']} cannot be used: {exc}")
     except ValueError as exc:
         module.fail_json(msg=str(exc))
     finish(module, report, report_only=params["report_only"])
 
 
 def leave(number: int, _frame: t.Any) -> t.NoReturn:
+    # A second one would end the clean-up that the first one begins.
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from minio.credentials import StaticProvider
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from support.servers import Minio
+    from support.servers import Minio, S3Server
 
 OBJECT_RIGHTS = ("s3:PutObject", "s3:GetObject", "s3:DeleteObject")
 BUCKET_RIGHTS = ("s3:ListBucket",)
@@ -42,7 +43,7 @@ def admin_client(server: Minio) -> MinioAdmin:
     )
 
 
-def s3_client(server: Minio, user: User | None = None) -> Any:
+def s3_client(server: S3Server, user: User | None = None) -> Any:
     """A client as root, or as a user."""
     return boto3.client(
         "s3",
@@ -57,8 +58,8 @@ def s3_client(server: Minio, user: User | None = None) -> Any:
 def policy_document(buckets: Iterable[str], rights: Iterable[str]) -> dict[str, Any]:
     """Each right on the buckets or on their objects, wherever it belongs."""
     buckets, rights = list(buckets), list(rights)
-    on_bucket = [right for right in rights if "List" in right and "Parts" not in right]
-    on_objects = [right for right in rights if right not in on_bucket]
+    on_bucket = [right for right in rights if re.search(r"List(?!MultipartUploadParts)|Bucket|\*", right)]
+    on_objects = [right for right in rights if right not in on_bucket or right == "s3:*"]
     statements = [
         {"Effect": "Allow", "Action": actions, "Resource": [f"arn:aws:s3:::{bucket}{suffix}" for bucket in buckets]}
         for actions, suffix in ((on_bucket, ""), (on_objects, "/*"))
@@ -83,7 +84,7 @@ def make_user(
     return user
 
 
-def contents(server: Minio, bucket: str) -> list[str]:
+def contents(server: S3Server, bucket: str) -> list[str]:
     """All that is in a bucket: objects, versions, delete markers, unfinished uploads."""
     client = s3_client(server)
     answer = client.list_object_versions(Bucket=bucket)

@@ -15,7 +15,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 import yaml
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HOST = "flyte.example.com"
 VERSION = "v1.16.8"
-HTTP_PATHS = ("/healthcheck", "/api")
+HTTP_PATHS = ("/healthcheck", "/api", "/.well-known", "/config")
 GRPC_PATHS = ("/grpc.health.v1.Health", "/flyteidl.service.")
 
 
@@ -109,16 +109,27 @@ def flyte() -> Iterator[FakeFlyte]:
         web.server_close()
 
 
+class Backend(Protocol):
+    """What an ingress needs to know of a Flyte."""
+
+    http_port: int
+    grpc_port: int
+
+
 @dataclass
 class Ingress:
-    """A Traefik before Flyte; C(configure) takes effect within a second, as an Ingress object's change does."""
+    """A Traefik before Flyte; C(configure) takes effect within a second, as an Ingress object's change does.
+
+    With C(by_content) the content type tells gRPC from HTTP, for one whose paths are the same.
+    """
 
     https_port: int
     http_port: int
-    flyte: FakeFlyte
+    flyte: Backend
     file: Path
     leaf: Leaf
     api_port: int
+    by_content: bool = False
     changes: int = 0
 
     def configure(
@@ -127,7 +138,9 @@ class Ingress:
         leaf: Leaf | None = None,
         host: str = HOST,
         grpc_scheme: str = "h2c",
+        http_paths: tuple[str, ...] = HTTP_PATHS,
         grpc_paths: tuple[str, ...] = GRPC_PATHS,
+        request_headers: dict[str, str] | None = None,
         http_port: int | None = None,
         protocols: tuple[str, ...] = ("h2", "http/1.1"),
     ) -> None:
@@ -138,7 +151,10 @@ class Ingress:
             "http": f"http://{LOOPBACK}:{http_port or self.flyte.http_port}",
             "grpc": f"{grpc_scheme}://{LOOPBACK}:{self.flyte.grpc_port}",
         }
-        routers = {"http": (host, HTTP_PATHS), "grpc": (host, grpc_paths)}
+        routers = {"http": (host, http_paths), "grpc": (host, grpc_paths)}
+        content = {"grpc": " && HeaderRegexp(`content-type`, `^application/grpc`)"} if self.by_content else {}
+        first = {"grpc": {"priority": 1000}} if self.by_content else {}
+        changing = {"middlewares": ["headers"]} if request_headers else {}
         document = {
             "http": {
                 "routers": {
@@ -146,14 +162,22 @@ class Ingress:
                     f"change-{self.changes}": {"rule": f"Host(`change-{self.changes}`)", "service": "http", "tls": {}},
                     **{
                         name: {
-                            "rule": f"Host(`{where}`) && ({' || '.join(f'PathPrefix(`{path}`)' for path in paths)})",
+                            "rule": f"Host(`{where}`) && ({' || '.join(f'PathPrefix(`{path}`)' for path in paths)})"
+                            + content.get(name, ""),
                             "service": name,
                             "tls": {},
+                            **first.get(name, {}),
+                            **changing,
                         }
                         for name, (where, paths) in routers.items()
                         if paths
                     },
                 },
+                **(
+                    {"middlewares": {"headers": {"headers": {"customRequestHeaders": request_headers}}}}
+                    if request_headers
+                    else {}
+                ),
                 "services": {name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in backends.items()},
             },
             "tls": {
@@ -187,10 +211,10 @@ def wait_for(condition: Callable[[], bool], *, what: str, seconds: float = 20) -
 
 
 @contextlib.contextmanager
-def ingress(directory: Path, fake: FakeFlyte, *, leaf: Leaf) -> Iterator[Ingress]:
+def ingress(directory: Path, fake: Backend, *, leaf: Leaf, by_content: bool = False) -> Iterator[Ingress]:
     program = Recipes(Cache(cache_root()), load_pins()).make("traefik").file("traefik")
     https_port, http_port, api_port = free_port(), free_port(), free_port()
-    front = Ingress(https_port, http_port, fake, directory / "dynamic.yaml", leaf, api_port)
+    front = Ingress(https_port, http_port, fake, directory / "dynamic.yaml", leaf, api_port, by_content)
     with (directory / "traefik.log").open("w") as log:
         process = subprocess.Popen(
             [

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure a first run, a second run, and a plain script that takes the same steps without Ansible: ``make bench``.
 
-And a workflow through Flyte beside its pods started by hand.
+And a workflow through Flyte beside its pods started by hand, and the check modules by themselves.
 
 The script is given everything ready made (the files, units, manifests and values that Ansible wrote on the other host),
 so it is the least that these steps can cost: copy, install packages, start, apply, wait.
@@ -24,6 +24,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import bench_checks
+import bench_modules
 import bench_workflow
 from builder import hosts, inventory
 
@@ -196,6 +198,8 @@ def run_script(folder: Path, bundle: str, packages: list[str], helm: str) -> flo
 
 def main() -> int:
     """Measure and print."""
+    say("the checks on services of this machine (usually 1 min)")
+    checks = bench_modules.measure()
     with tempfile.TemporaryDirectory(prefix="flyte-onprem-bench-") as scratch:
         folder = Path(scratch)
         bundle = subprocess.run([*BED, "bundle"], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
@@ -211,6 +215,7 @@ def main() -> int:
             second, second_counted = play(folder)
             say("the same workflow by Flyte and by hand, three times (usually 2 min)")
             workflow = bench_workflow.measure(ANSIBLE, folder / "site", DOMAIN)
+            checks += bench_checks.measure(ANSIBLE, folder / "site", DOMAIN)
             subprocess.run([*BED, "host-up", SCRIPT], check=True, stdout=subprocess.DEVNULL)
             packages, helm = collect(folder)
             say("the plain script (usually 3 min)")
@@ -228,6 +233,11 @@ def main() -> int:
     say("")
     for line in workflow.lines:
         say(line)
+    say("")
+    say(bench_modules.HEADER)
+    for figure in checks:
+        say(figure.line)
+    say("")
     for title, counted in (("first", first_counted), ("second", second_counted)):
         say(f"slowest tasks of the {title} run:")
         for task, seconds in counted["slowest"]:

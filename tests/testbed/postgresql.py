@@ -82,20 +82,30 @@ def pgbouncer() -> list[str]:
     if own:
         return [own]
 
+    root = _unpacked("pgbouncer", "libevent-2.1-7", "libc-ares2")
+    libraries = ":".join(str(library) for library in root.glob("usr/lib/*-linux-gnu"))
+    return ["env", f"LD_LIBRARY_PATH={libraries}", str(root / "usr/sbin/pgbouncer")]
+
+
+def faketime() -> Path:
+    """The library that shifts the clock of a program, unpacked from the distribution's package."""
+    return next(_unpacked("libfaketime").glob("usr/lib/*-linux-gnu/faketime/libfaketime.so.1"))
+
+
+def _unpacked(package: str, *more: str) -> Path:
+    """A package of the distribution, with those that it needs, unpacked and not installed; its name is its key."""
+
     def fetch(work: Path) -> Mapping[str, Any]:
-        wanted = ["pgbouncer", "libevent-2.1-7", "libc-ares2"]
-        command = ["apt-get", "-q", "download", *wanted]
+        command = ["apt-get", "-q", "download", package, *more]
         if subprocess.run(command, cwd=work, check=False, stderr=subprocess.DEVNULL).returncode:
             subprocess.run(["apt-get", "-q", "update"], check=True)
             subprocess.run(command, cwd=work, check=True)
-        for package in work.glob("*.deb"):
-            subprocess.run(["dpkg-deb", "-x", str(package), str(work)], check=True)
-            package.unlink()
-        return {"source": f"Debian packages {' '.join(wanted)}"}
+        for archive in work.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", str(archive), str(work)], check=True)
+            archive.unlink()
+        return {"source": f"Debian packages {' '.join([package, *more])}"}
 
-    root = Cache(cache_root()).make("pgbouncer", key_of({"package": "pgbouncer"}), fetch).path
-    libraries = ":".join(str(library) for library in root.glob("usr/lib/*-linux-gnu"))
-    return ["env", f"LD_LIBRARY_PATH={libraries}", str(root / "usr/sbin/pgbouncer")]
+    return Cache(cache_root()).make(package, key_of({"package": package}), fetch).path
 
 
 def free_port() -> int:
@@ -115,6 +125,7 @@ class Cluster:
         # PostgreSQL does not run as root, and nobody may not look into root's cache: the programs are copied as well.
         self.root = Path(tempfile.mkdtemp(prefix=f"postgresql-{major}-"))
         self.data = self.root / "data"
+        self.environment: dict[str, str] = {}  # of the server, from its next start on
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
     def __enter__(self) -> Cluster:
@@ -155,6 +166,13 @@ class Cluster:
             self.own(temporary)
             temporary.rename(self.data / name)
         self.reload()
+
+    def shift_clock(self, by: str) -> None:
+        """Let the server's clock be off by so much (C(+2h)) from its next start on; nothing sets it right."""
+        # nobody may not look into root's cache
+        library = Path(shutil.copy(faketime(), self.root))
+        self.own(library)
+        self.environment = {"LD_PRELOAD": str(library), "FAKETIME": by, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
     def own(self, path: Path) -> None:
         """Give a file or a tree to the server's user."""
@@ -225,7 +243,7 @@ class Cluster:
             stdout=(self.root / "output").open("w"),
             stderr=subprocess.STDOUT,
             cwd=self.root,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"},
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC", **self.environment},
             timeout=60,
             **({"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []} if self._user else {}),
         )

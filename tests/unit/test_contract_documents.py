@@ -6,13 +6,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from ansible.parsing.splitter import parse_kv
+from support.modules import run_module
+from support.pki import Authority
+from support.servers import free_port
 from unit.contract import ROLES, ROLES_DIR, ROOT, load, role_files, specs
 
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.flyte.onprem.plugins.modules import postgresql_check
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROLES_DIR.glob("*/README.md"))]
 EXPLAINED = set(re.findall(r"^### ([A-Z0-9]+-\d+)$", (ROOT / "docs/problems.md").read_text(), re.MULTILINE))
@@ -80,3 +87,28 @@ def test_the_first_workflow_is_the_file_that_users_copy() -> None:
     shown = re.search(r"```python\n(.*?)```", (ROOT / "docs/clients.md").read_text(), re.DOTALL)
     assert shown
     assert (ROOT / "docs/hello.py").read_text().endswith(shown[1])
+
+
+def commands_of(page: str) -> dict[str, dict[str, str]]:
+    """The arguments of each module that a page has its readers call by the command C(ansible)."""
+    found = {}
+    for block in re.findall(r"```console\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL):
+        for line in block.replace("\\\n", "").splitlines():
+            words = shlex.split(line)
+            if words[0] == "ansible":
+                found[words[words.index("-m") + 1]] = parse_kv(words[words.index("-a") + 1])
+    return found
+
+
+def test_the_command_that_asks_a_database_beforehand_asks_it(tmp_path: Path) -> None:
+    """Its arguments are complete, so that the first thing to fail is that no server is there."""
+    commands = commands_of("existing-services.md")
+    arguments = commands["flyte.onprem.postgresql_check"]
+    placeholders = {"password": "Secret0fFlyte", "ca_file": str(Authority(tmp_path).certificate)}
+    assert arguments["ca_file"] == commands["ansible.builtin.copy"]["dest"]
+    assert arguments["password"] == "{{ site_database_password }}"
+    here = {name: given for name, given in placeholders.items() if name in arguments}
+    here |= {"address": "127.0.0.1", "port": str(free_port()), "retries": "0", "timeout": "3"}
+    result = run_module(postgresql_check.main, arguments | here)
+    assert "checks" in result.values, result["msg"]
+    assert result.statuses("failed") == ["DB-12"]

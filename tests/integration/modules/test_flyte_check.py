@@ -137,7 +137,15 @@ def answers(**changes: Any) -> Fault:
     return fault
 
 
+LOGIN = "https://login.example.com"
+METADATA = {
+    "issuer": LOGIN,
+    "authorization_endpoint": f"{LOGIN}/authorize",
+    "token_endpoint": f"{LOGIN}/token",
+}
 PATHS = {
+    "login": "GET /.well-known/oauth-authorization-server",
+    "client": "GET /config/v1/flyte_client",
     "healthcheck": "GET /healthcheck",
     "http_version": "GET /api/v1/version",
     "projects": "GET /api/v1/projects",
@@ -188,6 +196,11 @@ def signs(**how: Any) -> Fault:
     return fault
 
 
+def plain(port: Callable[[Site], int]) -> Fault:
+    """The address is given with http://."""
+    return lambda site: contextlib.nullcontext({"url": f"http://{HOST}:{port(site)}", "http_port": None})
+
+
 def elsewhere(address: str) -> Fault:
     """Flyte signs for another address than that of the store."""
 
@@ -212,6 +225,13 @@ FAULTS: list[tuple[str, str, Fault, str]] = [
     ("answers too late", "FLYTE-19", answers(healthcheck=hangs), "/"),
     ("no version", "FLYTE-16", answers(http_version=501), "501"),
     ("something else answers", "FLYTE-16", answers(http_version="<html>"), "not JSON"),
+    ("plain HTTP for the address", "FLYTE-25", plain(lambda site: site.ingress.http_port), "leads to https://"),
+    ("plain HTTP before the TLS port", "FLYTE-25", plain(lambda site: site.ingress.https_port), "plain HTTP"),
+    ("no route to the login's metadata", "FLYTE-26", routes(http_paths=("/healthcheck", "/api")), "404"),
+    ("login before the login's metadata", "FLYTE-26", answers(login=401), "401"),
+    ("half a login", "FLYTE-26", answers(login={**METADATA, "token_endpoint": ""}, client={}), "token_endpoint"),
+    ("login without TLS", "FLYTE-26", answers(login={**METADATA, "issuer": "http://x"}, client={}), "http://x"),
+    ("login that Flyte does not know of", "FLYTE-26", answers(http_version=401, projects=401), "knows of none"),
     ("no database", "FLYTE-17", answers(projects=500), "500"),
     ("project missing", "FLYTE-17", options(project="edge"), "flytesnacks"),
     ("no redirect", "FLYTE-18", options(http_port=free_port()), "refused"),
@@ -252,9 +272,11 @@ def test_a_store_with_another_name_in_its_certificate_is_told(site: Site) -> Non
 
 def test_a_flyte_that_wants_a_login_is_no_failure(site: Site) -> None:
     site.flyte.answers["GET /api/v1/version"] = site.flyte.answers["GET /api/v1/projects"] = 401
+    site.flyte.answers[PATHS["login"]], site.flyte.answers[PATHS["client"]] = METADATA, {"client_id": "flytectl"}
     result = site.check()
     assert not result.failed, result["msg"]
     assert "login" in result.row("FLYTE-17")["observed"]
+    assert result.row("FLYTE-26")["observed"] == f"a login at {LOGIN}"
     assert result.row("FLYTE-23")["status"] == "skipped"
 
 

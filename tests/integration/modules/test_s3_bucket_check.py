@@ -9,18 +9,22 @@ import contextlib
 import email.utils
 import json
 import os
+import re
 import signal
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import ENOUGH, User, admin_client, contents, make_user, s3_client
 from support.modules import Result, run_module
 from support.pki import Authority
-from support.servers import Hooks, Message, Minio, black_hole, free_port, proxy, silent_port
+from support.servers import Hooks, Message, Minio, black_hole, free_port, greeting_port, proxy, silent_port, traefik
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
@@ -56,7 +60,8 @@ class Bed:
         }
 
     def check(self, *, check: bool = False, **changes: Any) -> Result:
-        return run_module(s3_bucket_check.main, self.arguments(**changes), check=check)
+        given = {name: value for name, value in self.arguments(**changes).items() if value is not None}
+        return run_module(s3_bucket_check.main, given, check=check)
 
     def keys_of(self, user: User) -> dict[str, str]:
         return {"access_key": user.access_key, "secret_key": user.secret_key}
@@ -141,20 +146,52 @@ def server_that_never_shakes_hands(bed):
         yield {"endpoint": f"https://127.0.0.1:{port}"}
 
 
-@fault("TLS-10")
+@fault("TLS-14")
 def https_at_a_plain_port(bed):
     with behind(bed) as address:
         yield {"endpoint": address.replace("http:", "https:")}
 
 
-@fault("S3-24")
+@fault("TLS-14")
 def http_at_a_tls_port(bed):
     yield {"endpoint": bed.store.endpoint.replace("https:", "http:")}
+
+
+@fault("TLS-14")
+def http_at_a_tls_port_that_hangs_up(bed):
+    with behind(bed, tls=bed.authority.issue("127.0.0.1")) as address:
+        yield {"endpoint": address.replace("https:", "http:")}
+
+
+@fault("TLS-14")
+def public_http_at_a_tls_port(bed):
+    yield {"public_endpoint": bed.store.endpoint.replace("https:", "http:")}
+
+
+@fault("TLS-10")
+def https_at_a_port_of_something_else(bed):
+    with greeting_port(b"SSH-2.0-OpenSSH_9.9\r\n") as port:
+        yield {"endpoint": f"https://127.0.0.1:{port}"}
 
 
 @fault("TLS-11")
 def certificate_of_another_ca(bed):
     yield {"ca_file": str(Authority(bed.authority.directory.parent / "other").certificate)}
+
+
+@fault("TLS-11")
+def certificate_without_its_intermediate(bed):
+    middle = Authority(bed.authority.directory.parent / "middle", parent=bed.authority)
+    with behind(bed, tls=middle.issue("127.0.0.1")) as address:
+        yield {"endpoint": address}
+
+
+if ssl.create_default_context().verify_flags & ssl.VERIFY_X509_STRICT:  # from Python 3.13 on
+
+    @fault("TLS-15")
+    def certificate_that_does_not_name_its_issuer(bed):
+        with behind(bed, tls=bed.authority.issue("127.0.0.1", issuer_named=False)) as address:
+            yield {"endpoint": address}
 
 
 @fault("TLS-12")
@@ -173,6 +210,12 @@ def certificate_that_has_expired(bed):
 def certificate_that_soon_expires(bed):
     with behind(bed, tls=bed.authority.issue("127.0.0.1", days=3)) as address:
         yield {"endpoint": address}
+
+
+@fault("S3-23")
+def plain_port_of_something_else(bed):
+    with greeting_port(b"SSH-2.0-OpenSSH_9.9\r\n") as port:
+        yield {"endpoint": f"http://127.0.0.1:{port}"}
 
 
 @fault("S3-24")
@@ -312,9 +355,63 @@ def no_right_to_abandon_an_upload(bed):
 
 
 @fault("S3-29", "warning")
-def keys_of_the_administrator(bed):
-    new_bucket(bed)
-    yield {"access_key": bed.store.root_user, "secret_key": bed.store.root_password}
+def other_buckets_that_are_visible(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket, new_bucket(bed)]))
+
+
+@fault("S3-41", "warning")
+def all_rights_on_the_bucket(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], ["s3:*"]))
+
+
+@fault("S3-41", "warning")
+def right_to_set_the_policy(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], {*ENOUGH, "s3:PutBucketPolicy"}))
+
+
+@fault("S3-41", "warning")
+def right_to_delete_the_bucket(bed):
+    yield bed.keys_of(make_user(bed.store, [bed.bucket], {*ENOUGH, "s3:DeleteBucket"}))
+
+
+@fault("S3-42")
+def proxy_that_takes_the_authorization(bed):
+    def drop(message: Message) -> None:
+        message.headers.pop("authorization", None)
+
+    with behind(bed, request=drop) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-26")
+def proxy_that_drops_a_signed_header(bed):
+    def drop(message: Message) -> None:
+        message.headers.pop("x-amz-content-sha256", None)
+
+    with behind(bed, request=drop) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-40")
+def proxy_that_cuts_bodies(bed):
+    def cut(message: Message) -> None:
+        if message.method == "POST" and message.body:
+            message.body = message.body[:-40]
+            message.headers["content-length"] = str(len(message.body))
+
+    with behind(bed, request=cut) as address:
+        yield {"endpoint": address, "public_endpoint": bed.store.endpoint}
+
+
+@fault("S3-43")
+def proxy_that_misses_a_length(bed):
+    with behind(bed, request=lambda message: html(411) if message.method == "PUT" else None) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-44")
+def prefix_that_is_too_long(bed):
+    yield {"buckets": [{"name": bed.bucket, "prefix": "p" * 1000}]}
 
 
 @fault("S3-31")
@@ -417,6 +514,15 @@ def public_proxy_that_rewrites_the_host(bed):
         yield {"public_endpoint": address}
 
 
+@fault("S3-07")
+def public_traefik_that_does_not_pass_the_host(bed):
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        traefik(Path(directory), bed.store, passHostHeader=False) as address,
+    ):
+        yield {"public_endpoint": address}
+
+
 @fault("S3-34")
 def public_proxy_that_limits_bodies(bed):
     with behind(bed, request=lambda message: html(413) if len(message.body) > 1024 * 1024 else None) as address:
@@ -455,7 +561,7 @@ def versions_that_may_not_be_deleted(bed):
     yield {"buckets": [bucket], **bed.keys_of(user)}
 
 
-@fault("S3-33", "warning")
+@fault("S3-45", "warning")
 def objects_that_are_locked(bed):
     bucket = new_bucket(bed, ObjectLockEnabledForBucket=True)
     s3_client(bed.store).put_object_lock_configuration(
@@ -514,6 +620,47 @@ def test_names_are_pinned_and_stay_in_tls(bed: Bed) -> None:
     assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
 
 
+def test_a_traefik_that_passes_the_host_is_no_fault(bed: Bed, tmp_path: Path) -> None:
+    with traefik(tmp_path, bed.store) as address:
+        result = bed.check(public_endpoint=address)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
+def test_a_certificate_with_its_intermediate_is_no_fault(bed: Bed) -> None:
+    middle = Authority(bed.authority.directory.parent / "middle", parent=bed.authority)
+    leaf = middle.issue("127.0.0.1")
+    leaf.certificate.write_bytes(leaf.certificate.read_bytes() + middle.certificate.read_bytes())
+    with behind(bed, tls=leaf) as address:
+        result = bed.check(endpoint=address)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
+def test_a_slow_store_passes_and_its_latency_is_told(bed: Bed) -> None:
+    def wait(_message: Message) -> None:
+        time.sleep(0.2)
+
+    with behind(bed, request=wait) as address:
+        result = bed.check(endpoint=address)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert result["latency_ms"] >= 200
+
+
+def test_keys_may_come_from_where_boto3_looks_for_them(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "credentials").write_text(
+        f"[site]\naws_access_key_id = {bed.user.access_key}\naws_secret_access_key = {bed.user.secret_key}\n"
+    )
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "site")
+    result = bed.check(access_key=None, secret_key=None)
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert "found by boto3" in result.row("S3-25")["observed"]
+    assert bed.user.secret_key not in result.output
+
+
 def test_every_bucket_and_prefix_is_asked(bed: Bed) -> None:
     other = new_bucket(bed)
     user = make_user(bed.store, [bed.bucket, other])
@@ -545,7 +692,7 @@ def test_check_mode_writes_nothing_and_says_so(bed: Bed) -> None:
     assert not result.failed
     assert result.row("S3-12")["observed"] == "check mode: nothing is written"
     assert result.row("S3-13")["status"] == "passed"
-    assert result.statuses("skipped") == ["S3-12", "S3-14", "S3-16", "S3-18", "S3-15", "S3-17", "S3-07"]
+    assert result.statuses("skipped") == ["S3-12", "S3-14", "S3-16", "S3-18", "S3-15", "S3-17", "S3-07", "S3-41"]
 
 
 @pytest.mark.parametrize(("right", "id"), [("s3:ListBucket", "S3-11"), ("s3:GetObject", "S3-13")])
@@ -585,23 +732,63 @@ def test_what_a_killed_check_left_is_reported_and_later_removed(bed: Bed, monkey
     for check in (True, False):
         report = bed.check(check=check, buckets=[bucket], **bed.keys_of(user))
         assert report.statuses("warning") == ["S3-19"]
+        folder = left[0].rpartition("/")[0]
+        assert re.search(rf"{folder}/ \(\d+ seconds old\)", report.row("S3-19")["observed"])
         assert contents(bed.store, bucket) == left
     later = time.time() + 400
     monkeypatch.setattr("ansible_collections.flyte.onprem.plugins.module_utils._s3.time.time", lambda: later)
     with behind(bed, answer=shifted(400)) as address:
         report = bed.check(endpoint=address, public_endpoint=bed.store.endpoint, buckets=[bucket], **bed.keys_of(user))
-    assert report.row("S3-19")["observed"] == "1 objects of an earlier check removed"
+    assert report.row("S3-19")["observed"] == "removed of an earlier check: 1 objects, 0 unfinished uploads"
+    assert contents(bed.store, bucket) == []
+
+
+def test_what_a_check_left_that_was_killed_in_an_upload_is_removed(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = new_bucket(bed)
+    with interrupted(bed, bucket, signal.SIGKILL, at="partNumber=1"):
+        pass
+    client = s3_client(bed.store)
+    running = [key for key in contents(bed.store, bucket) if key.endswith("/running")]
+    parts = running[0].replace("running", "parts")
+
+    def unfinished() -> list[str]:
+        found = client.list_multipart_uploads(Bucket=bucket, Prefix=parts).get("Uploads", [])
+        return [upload["Key"] for upload in found]
+
+    assert unfinished() == [parts]
+    later = time.time() + 400
+    monkeypatch.setattr("ansible_collections.flyte.onprem.plugins.module_utils._s3.time.time", lambda: later)
+    user = make_user(bed.store, [bucket], {*ENOUGH, "s3:ListBucketMultipartUploads"})
+    with behind(bed, answer=shifted(400)) as address:
+        report = bed.check(endpoint=address, public_endpoint=bed.store.endpoint, buckets=[bucket], **bed.keys_of(user))
+    assert "1 unfinished uploads" in report.row("S3-19")["observed"]
+    assert unfinished() == []
+    assert contents(bed.store, bucket) == []
+
+
+def test_versions_that_a_killed_check_left_are_removed_for_good(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = new_bucket(bed)
+    s3_client(bed.store).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    with interrupted(bed, bucket, signal.SIGKILL, at="/replaced"):
+        pass
+    assert contents(bed.store, bucket)
+    later = time.time() + 400
+    monkeypatch.setattr("ansible_collections.flyte.onprem.plugins.module_utils._s3.time.time", lambda: later)
+    user = make_user(bed.store, [bucket], {*ENOUGH, "s3:DeleteObjectVersion", "s3:ListBucketVersions"})
+    with behind(bed, answer=shifted(400)) as address:
+        report = bed.check(endpoint=address, public_endpoint=bed.store.endpoint, buckets=[bucket], **bed.keys_of(user))
+    assert "removed of an earlier check" in report.row("S3-19")["observed"]
     assert contents(bed.store, bucket) == []
 
 
 @contextlib.contextmanager
-def interrupted(bed: Bed, bucket: str, number: int) -> Iterator[None]:
-    """Run the check in a process of its own, and send it a signal once it has written its first object."""
+def interrupted(bed: Bed, bucket: str, number: int, *, at: str = "/object") -> Iterator[None]:
+    """Run the check in a process of its own, and send it a signal once it has sent a PUT with C(at) in its path."""
     process: list[subprocess.Popen[bytes]] = []
     sent: list[int] = []
 
     def interrupt(request: Message, answer: Message) -> None:
-        if request.method == "PUT" and not sent:
+        if request.method == "PUT" and at in request.path and not sent:
             sent.append(number)
             process[0].send_signal(number)
             time.sleep(0.2)

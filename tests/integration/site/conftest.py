@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.leaks import forms
 from testbed.builder import hosts, inventory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,13 +52,19 @@ class Box:
 
     @property
     def site_directory(self) -> Path:
-        """Where the site's files lie on this machine."""
-        return self.folder / "site"
+        """Where the site's files lie on this machine, by default."""
+        return self.inventory / ".flyte/site"
+
+    @property
+    def inventory(self) -> Path:
+        """The folder that is given to Ansible, as a user does."""
+        return self.folder / "inventory"
 
     def describe(self, **variables: Any) -> None:
         """Write the inventory, with further variables from now on."""
         self.variables |= variables
-        inventory.write_one_host(self.folder / "hosts.yml", "box", self.name, self.variables, parts=self.parts)
+        self.inventory.mkdir(exist_ok=True)
+        inventory.write_one_host(self.inventory / "hosts.yml", "box", self.name, self.variables, parts=self.parts)
 
     def shell(self, script: str, *, check: bool = True) -> str:
         """Run a shell script on the host."""
@@ -79,7 +87,7 @@ class Box:
             "-vvv",
             "--diff",
         ]
-        command += [f"--inventory={self.folder / 'hosts.yml'}", *arguments]
+        command += [f"--inventory={self.inventory}", *arguments]
         if variables:
             command += ["--extra-vars", json.dumps(variables)]
         environment = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_FORCE_COLOR="0")
@@ -115,6 +123,13 @@ class Box:
             self.output += "".join(collected)
 
 
+def changes(output: str) -> int:
+    """How many changes to the box a run reports in its recap. There, localhost has a line of its own."""
+    recap = re.findall(r"^box\s+: .*\bchanged=(\d+)", output, re.M)
+    assert len(recap) == 1, f"the run has no recap of the box:\n{output[-3000:]}"
+    return int(recap[0])
+
+
 def children(pid: int) -> Iterator[int]:
     """Every process below *pid* on this machine, whichever session it is in."""
     parents: dict[int, list[int]] = {}
@@ -140,7 +155,7 @@ def kill_tree(pid: int) -> None:
 
 def watch_arguments(box: Box, stop: threading.Event) -> None:
     """Note every process of this machine and of its containers that shows a canary in its arguments."""
-    needles = [value.encode() for value in CANARIES.values()]
+    needles = [form.encode() for value in CANARIES.values() for form in forms(value)]
     while not stop.wait(0.05):
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:
@@ -162,7 +177,6 @@ def fresh_box(name: str, folder: Path, parts: Sequence[str] = inventory.PARTS) -
     subprocess.run([*BED, "host-up", box.name], check=True)
     box.describe(
         site_domain="flyte.test",
-        site_directory=str(box.site_directory),
         site_bundle=os.environ["FLYTE_ONPREM_BUNDLE"],
         **CANARIES,
     )

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.leaks import shown
 from testbed.builder import cluster, hosts, inventory
 from testbed.builder.cache import Cache, cache_root
 from testbed.builder.recipes import Recipes, load_pins
@@ -82,7 +83,8 @@ def existing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Existing]:
             made = Existing(box, folder / "owner.conf", variables | described(box))
             control = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
             groups = {"existing_cluster": ["control"]}
-            inventory.write(folder / "hosts.yml", {"control": control}, groups, made.variables)
+            box.inventory.mkdir()
+            inventory.write(box.inventory / "hosts.yml", {"control": control}, groups, made.variables)
             yield made
     finally:
         subprocess.run(down, check=True, capture_output=True)
@@ -93,7 +95,6 @@ def described(box: Box) -> dict[str, Any]:
     return {
         **CANARIES,
         "site_domain": "flyte.test",
-        "site_directory": str(box.site_directory),
         "site_kubernetes": "existing",
         "site_kubernetes_connection": {
             "kubeconfig": str(box.folder / "kubeconfig"), "context": "flyte-onprem", "pod_cidr": "10.244.0.0/16",
@@ -110,7 +111,7 @@ def described(box: Box) -> dict[str, Any]:
 def test_without_a_kubeconfig_nothing_begins(existing: Existing) -> None:
     code, output = existing.box.run("site")
     assert code != 0
-    assert "CLUSTER-51" in output and "changed=0" in output
+    assert "CLUSTER-51" in output and changed(output) == 0
 
 
 def test_an_unknown_context_is_named_with_those_that_there_are(existing: Existing) -> None:
@@ -155,10 +156,23 @@ def test_the_rights_are_few(existing: Existing) -> None:
     assert not existing.may("create", "nodes")
 
 
+def test_check_mode_tells_what_would_be_done_and_does_nothing(existing: Existing) -> None:
+    code, output = existing.box.run("site", "--check")
+    assert code == 0, output[-4000:]
+    assert changed(output) > 0
+    assert existing.kubectl("-n", "flyte", "get", "secrets,deployments", "-o", "name") == ""
+
+
 def test_a_site_comes_up_with_them(existing: Existing) -> None:
     code, output = existing.box.run("site")
     assert code == 0, output[-6000:]
     assert "Flyte is ready. Checks passed:" in output
+
+
+def changed(output: str) -> int:
+    """How many changes a run reports in its recap."""
+    (count,) = re.findall(r"^control\s+: .*\bchanged=(\d+)", output, re.M)
+    return int(count)
 
 
 def rows(existing: Existing) -> list[dict[str, Any]]:
@@ -178,13 +192,23 @@ def test_no_check_was_left_out_for_want_of_a_right(existing: Existing) -> None:
 def test_verify_passes(existing: Existing) -> None:
     code, output = existing.box.run("verify")
     assert code == 0, output[-4000:]
-    assert "changed=0" in output
+    assert changed(output) == 0
 
 
 def test_a_second_run_changes_nothing(existing: Existing) -> None:
     code, output = existing.box.run("site")
     assert code == 0, output[-4000:]
-    assert set(re.findall(r"changed=(\d+)", output)) == {"0"}, re.findall(r"^changed: .*", output, re.M)
+    assert changed(output) == 0, re.findall(r"^changed: .*", output, re.M)
+
+
+def test_check_mode_finds_nothing_to_change(existing: Existing) -> None:
+    code, output = existing.box.run("site", "--check")
+    assert code == 0, output[-4000:]
+    assert changed(output) == 0, re.findall(r"^changed: .*", output, re.M)
+
+
+def test_one_site_has_no_page_of_all_sites(existing: Existing) -> None:
+    assert list(existing.box.site_directory.parent.glob("fleet.*")) == []
 
 
 def test_uninstall_leaves_the_cluster_and_takes_flyte(existing: Existing) -> None:
@@ -199,4 +223,4 @@ def test_uninstall_leaves_the_cluster_and_takes_flyte(existing: Existing) -> Non
 
 
 def test_no_secret_was_shown(existing: Existing) -> None:
-    assert [name for name, value in CANARIES.items() if value in existing.box.output] == []
+    assert shown(existing.box.output, CANARIES) == {}

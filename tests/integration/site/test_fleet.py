@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.leaks import shown
 from testbed.builder import inventory
 
 from .conftest import BED, CANARIES, Box
@@ -41,8 +42,17 @@ MINIO = "/usr/local/bin/minio"
 class Fleet:
     """The hosts, and the inventory that describes them."""
 
-    folder: Path
     boxes: dict[str, Box]
+
+    @property
+    def any_box(self) -> Box:
+        """One of the hosts; all have the same inventory."""
+        return self.boxes["alpha-1"]
+
+    @property
+    def inventory(self) -> Path:
+        """The folder that is given to Ansible."""
+        return self.any_box.inventory
 
     def describe(self, **broken: Any) -> None:
         """Write the inventory; *broken* are variables of the host broken-1."""
@@ -58,20 +68,21 @@ class Fleet:
             **CANARIES,
         }
         groups = {"k3s_servers": [hosts_of[0] for hosts_of in SITES.values()], "minio": stores}
-        inventory.write(self.folder / "hosts.yml", hosts, groups, variables)
+        self.inventory.mkdir(exist_ok=True)
+        inventory.write(self.inventory / "hosts.yml", hosts, groups, variables)
 
     def run(self, playbook: str, *arguments: str) -> tuple[int, str]:
-        return self.boxes["alpha-1"].run(playbook, *arguments)
+        return self.any_box.run(playbook, *arguments)
 
     @property
     def unfinished(self) -> list[str]:
         """The hosts that the last run says have to be done again."""
-        path = self.folder / "failed-sites.retry"
+        path = self.inventory / "failed-sites.retry"
         return path.read_text().split() if path.exists() else []
 
-    def states(self) -> dict[str, str]:
-        """State of each site, as the page for programs says it."""
-        return {row["name"]: row["state"] for row in json.loads((self.folder / "sites.json").read_text())["sites"]}
+    def page(self) -> dict[str, dict[str, Any]]:
+        """The rows of the page of all sites, as programs read it."""
+        return {row["site"]: row for row in json.loads((self.inventory / ".flyte/fleet.json").read_text())["sites"]}
 
     def with_store(self) -> list[str]:
         """The hosts on which an object store runs."""
@@ -95,11 +106,16 @@ def row(output: str, site: str) -> str:
     return str(found[-1])
 
 
+def states(output: str) -> dict[str, str]:
+    """State of each site, as the table says it."""
+    return {site: row(output, site).split()[1] for site in SITES}
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Fresh hosts for all sites."""
     folder = tmp_path_factory.mktemp("fleet")
-    made = Fleet(folder, {host: Box(f"flyte-onprem-fleet-{host}", folder) for host in HOSTS})
+    made = Fleet({host: Box(f"flyte-onprem-fleet-{host}", folder) for host in HOSTS})
 
     def down() -> None:
         for box in made.boxes.values():
@@ -112,6 +128,16 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield made
     finally:
         down()
+
+
+def test_check_mode_tells_what_would_be_done_and_does_nothing(fleet: Fleet) -> None:
+    fleet.describe()
+    code, output = fleet.run("backends", "--check")
+    assert code == 0, output[-4000:]
+    stores = [hosts_of[-1] for hosts_of in SITES.values()]
+    assert [host for host in stores if not recap(output)[host]["changed"]] == []
+    assert fleet.with_store() == []
+    assert sorted(path.name for path in fleet.inventory.iterdir()) == ["hosts.yml"]
 
 
 def test_one_site_is_broken_and_one_dies_and_the_others_are_finished(fleet: Fleet) -> None:
@@ -131,15 +157,22 @@ def test_one_site_is_broken_and_one_dies_and_the_others_are_finished(fleet: Flee
     assert code != 0
     assert [word for word in ("Know the hosts, on broken-1", "SITE-01") if word not in row(output, "broken")] == []
     assert "MinIO, on dying-1" in row(output, "dying")
-    assert {site: row(output, site).split()[1] for site in SITES} == {
+    assert states(output) == {
         "alpha": "ok", "beta": "ok", "broken": "failed", "dying": "failed", "epsilon": "ok", "zeta": "ok",
     }  # fmt: skip
-    assert fleet.states() == {site: row(output, site).split()[1] for site in SITES}
     assert "4 ok, 2 failed, 0 skipped" in output
     counts = recap(output)
     assert {host for host in counts if counts[host]["failed"] or counts[host]["unreachable"]} == {
         "broken-1", "broken-2", "dying-1",
     }  # fmt: skip
+
+
+def test_the_page_of_all_sites_says_where_and_why(fleet: Fleet) -> None:
+    page = fleet.page()
+    assert {site: found["state"] for site, found in page.items()} == {
+        site: "failed" if site in ("broken", "dying") else "unknown" for site in SITES
+    }
+    assert "SITE-01" in page["broken"]["problems"][0]
 
 
 def test_the_object_stores_of_the_others_run(fleet: Fleet) -> None:
@@ -157,13 +190,13 @@ def test_the_list_to_run_again_has_the_hosts_of_the_two(fleet: Fleet) -> None:
 def test_only_what_failed_is_run_again(fleet: Fleet) -> None:
     fleet.describe()
     subprocess.run(["podman", "start", fleet.boxes["dying-1"].name], check=True, capture_output=True)
-    code, output = fleet.run("backends", "--limit", f"@{fleet.folder}/failed-sites.retry")
+    code, output = fleet.run("backends", "--limit", f"@{fleet.inventory}/failed-sites.retry")
     assert code == 0, output[-4000:]
     assert set(recap(output)) == {"broken-1", "broken-2", "dying-1"}
     assert "4 more in the inventory were not in this run" in output
     assert fleet.unfinished == []
     assert set(fleet.with_store()) == {*IN_ORDER, "broken-2", "dying-1"}
-    assert set(fleet.states().values()) == {"ok"}
+    assert {row(output, site).split()[1] for site in ("broken", "dying")} == {"ok"}
 
 
 def test_a_run_of_all_changes_nothing(fleet: Fleet) -> None:
@@ -173,11 +206,17 @@ def test_a_run_of_all_changes_nothing(fleet: Fleet) -> None:
     assert "6 ok, 0 failed, 0 skipped" in output
 
 
+def test_check_mode_finds_nothing_to_change(fleet: Fleet) -> None:
+    code, output = fleet.run("backends", "--check")
+    assert code == 0, output[-4000:]
+    assert {host: counts["changed"] for host, counts in recap(output).items()} == dict.fromkeys(HOSTS, 0)
+
+
 def test_in_batches_the_run_stops_when_too_many_have_failed(fleet: Fleet) -> None:
     fleet.describe(site_domain="https://flyte")
     code, output = fleet.run("preflight", "--forks=2", "-e", "fleet_serial=2", "-e", "fleet_max_fail_percentage=10")
     assert code != 0
-    assert fleet.states() == {
+    assert states(output) == {
         "alpha": "ok", "beta": "ok", "broken": "failed", "dying": "skipped", "epsilon": "skipped", "zeta": "skipped",
     }  # fmt: skip
     assert "too many other sites had failed" in row(output, "zeta")
@@ -187,9 +226,9 @@ def test_in_batches_the_run_stops_when_too_many_have_failed(fleet: Fleet) -> Non
 def test_a_batch_that_fails_as_a_whole_stops_no_other(fleet: Fleet) -> None:
     code, output = fleet.run("preflight", "-e", "fleet_serial=1")
     assert code != 0
-    assert fleet.states() == {site: "failed" if site == "broken" else "ok" for site in SITES}
+    assert states(output) == {site: "failed" if site == "broken" else "ok" for site in SITES}
     assert recap(output)["zeta-1"]["failed"] == 0
 
 
 def test_no_secret_was_shown(fleet: Fleet) -> None:
-    assert [name for name, value in CANARIES.items() if value in fleet.boxes["alpha-1"].output] == []
+    assert shown(fleet.any_box.output, CANARIES) == {}

@@ -51,10 +51,10 @@ def changed(
 
 
 @contextlib.contextmanager
-def absent(site: Site, kind: str, name: str) -> Iterator[None]:
+def absent(site: Site, kind: str, name: str, *, namespace: str = NAMESPACE) -> Iterator[None]:
     """An object is gone for a while. Flyte itself does not bring it back before it is restarted."""
-    found = site.get(kind, name)
-    site.kubectl("-n", NAMESPACE, "delete", kind, name)
+    found = site.get(kind, name, namespace=namespace)
+    site.kubectl("-n", namespace, "delete", kind, name)
     try:
         yield
     finally:

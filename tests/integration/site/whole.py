@@ -15,6 +15,7 @@ from typing import Any
 import urllib3
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
+from support.leaks import shown
 from support.modules import Result, run_module
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Outcome
@@ -62,7 +63,7 @@ class Site:
             **options,
         }
         result = run_module(main, arguments)
-        assert [name for name, value in CANARIES.items() if value in result.output] == []
+        assert shown(result.output, CANARIES) == {}
         return result
 
     def ask(self, method: str, path: str, body: Json | None = None) -> None:

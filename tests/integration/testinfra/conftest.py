@@ -74,7 +74,7 @@ def site(host: Host) -> Site:
         "site_domain",
         "site_s3_domain | default('s3.' ~ site_domain)",
         "site_database_domain | default('postgresql.' ~ site_domain)",
-        "site_directory | default(inventory_dir ~ '/' ~ site_name | default('site'))",
+        "site_directory | default(inventory_dir ~ '/.flyte/' ~ site_name | default('site'))",
         "site_https_port | default(443)",
         "site_http_port | default(80)",
         "site_s3_port | default(9000)",

@@ -100,6 +100,14 @@ def test_a_part_on_an_unreachable_host_says_so() -> None:
     assert [row["id"] for row in report["areas"][0]["checks"]] == ["SITE-31"]
 
 
+def test_that_a_host_cannot_be_reached_is_said_before_what_follows_from_it() -> None:
+    report = report_of(
+        __k3s_report=result("failed"), verify_failures={"minio": {"msg": "no facts", "unreachable": True}}
+    )
+    assert [area["part"] for area in report["areas"]] == ["minio", "k3s"]
+    assert report["problems"][0].startswith("[SITE-31]")
+
+
 def test_a_check_that_was_left_out_is_no_area() -> None:
     assert report_of(__minio_report={"skipped": True, "skip_reason": "Conditional result was False"})["areas"] == []
 

@@ -57,7 +57,7 @@ def test_the_row_says_where_and_why() -> None:
 
 def test_the_row_has_what_the_report_of_the_site_says() -> None:
     summary = {"domain": "a.example.com", "counts": {"passed": 3}}
-    assert outcome({"a1": {}, "a2": {"__site_summary": summary}})["sites"][0]["summary"] == summary
+    assert outcome({"a1": {}, "a2": {"__site_outcome": summary}})["sites"][0]["summary"] == summary
 
 
 def test_a_finding_speaks_for_itself() -> None:
@@ -124,6 +124,25 @@ def test_sites_outside_the_run_are_counted_only() -> None:
     assert found["table"][-1] == "2 more in the inventory were not in this run"
 
 
+def test_the_sites_outside_the_run_are_named() -> None:
+    found = sites_outcome(["a1", "b1", "b2"], hostvars_of("a1", "b1", "b2"), ["a1"], ["a1"])
+    assert found["others"] == ["b"]
+
+
+@pytest.mark.parametrize(
+    # what is known of two hosts, the hosts that are still there, who speaks
+    ("notes", "alive", "speaker"),
+    [
+        ({"a1": {}, "b1": {}}, "a1 b1", "a1"),
+        ({"a1": {"sites_failure": FAILURE}, "b1": {}}, "a1 b1", "b1"),
+        ({"a1": {"sites_failure": FAILURE}, "b1": {"sites_failure": FAILURE}}, "a1 b1", "a1"),
+        ({"a1": {}, "b1": {}}, "b1", "b1"),
+    ],
+)
+def test_a_host_of_a_site_in_order_speaks_for_all(notes: dict, alive: str, speaker: str) -> None:
+    assert outcome(notes, alive=alive)["speaker"] == speaker
+
+
 def test_what_another_run_left_unfinished_stays_in_the_list() -> None:
     hosts = ["a1", "b1", "c1"]
     found = sites_outcome(hosts, hostvars_of(*hosts), ["a1"], ["a1"], unfinished_before=["a1", "c1", "gone"])
@@ -144,8 +163,12 @@ def test_the_hosts_of_a_site_take_turns_and_the_sites_go_side_by_side() -> None:
     assert outcome({"a1": {}, "b1": {}, "a2": {}, "a3": {}, "c1": {}})["waves"] == [["a1", "b1", "c1"], ["a2"], ["a3"]]
 
 
+def test_the_turns_are_taken_in_the_order_of_the_play() -> None:
+    assert outcome({"a1": {}, "a2": {}, "a3": {}}, alive="a3 a1 a2")["waves"] == [["a3"], ["a1"], ["a2"]]
+
+
 def test_hosts_that_are_out_of_the_play_take_no_turn() -> None:
-    assert outcome({"a1": {}, "b1": {}, "a2": {}}, alive="a2 b1")["waves"] == [["b1", "a2"]]
+    assert outcome({"a1": {}, "b1": {}, "a2": {}}, alive="b1 a2")["waves"] == [["b1", "a2"]]
 
 
 def test_hosts_without_a_name_of_a_site_are_one_site() -> None:

@@ -4,9 +4,18 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
-from ansible_collections.flyte.onprem.plugins.module_utils._checks import Entry, Failed, Report, Skipped, Warned
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
+    Entry,
+    Failed,
+    Report,
+    Skipped,
+    Warned,
+    clean_up_when_ended,
+)
 
 CATALOGUE = {
     id: Entry(id=id, title=f"{id} of {{host}}", expected="{host} works", cause="why", fix="do {thing}", reference="")
@@ -114,3 +123,19 @@ def test_the_message_counts_and_shows_each_failure_whole(report: Report) -> None
 def test_facts_stand_beside_the_rows(report: Report) -> None:
     report.facts["server"] = "MinIO"
     assert report.as_dict() == {"checks": [], "passed": True, "server": "MinIO"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_starts_the_cleaning_and_a_second_one_does_not_end_it(number: signal.Signals) -> None:
+    both = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(each) for each in both]
+    try:
+        clean_up_when_ended()
+        stop = signal.getsignal(number)
+        assert callable(stop)
+        with pytest.raises(KeyboardInterrupt):
+            stop(number, None)
+        assert [signal.getsignal(each) for each in both] == [signal.SIG_IGN, signal.SIG_IGN]
+    finally:
+        for each, handler in zip(both, before):
+            signal.signal(each, handler)

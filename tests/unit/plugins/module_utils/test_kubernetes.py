@@ -4,12 +4,22 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+import yaml
+from kubernetes import config as kubernetes_config
+from kubernetes.client.exceptions import ApiException
+from support.kubernetes_api import TOKEN, FakeApi, kubernetes_api
+
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
-    INSTALLING_FLYTE,
-    Right,
+    Api,
+    ApiError,
+    Unanswered,
     not_ready,
+    open_api,
     parse_quantity,
     parse_version,
     pod_problem,
@@ -32,7 +42,8 @@ def test_what_is_no_version_is_refused(text: str) -> None:
 # quantity, number
 QUANTITIES = [
     ("0", 0), ("4", 4), ("0.5", 0.5), ("1930m", 1.93), ("2k", 2000), ("3M", 3e6), ("1Ki", 1024),
-    ("4194304Ki", 2**32), ("8Gi", 2**33), ("1Ti", 2**40), ("5G", 5e9),
+    ("4194304Ki", 2**32), ("8Gi", 2**33), ("1Ti", 2**40), ("5G", 5e9), ("129e6", 129e6), ("1.5E3", 1500), ("2e-1", 0.2),
+    ("2E", 2e18),
 ]  # fmt: skip
 
 
@@ -41,7 +52,7 @@ def test_a_quantity_is_a_number(text: str, number: float) -> None:
     assert parse_quantity(text) == pytest.approx(number)
 
 
-@pytest.mark.parametrize("text", ["", "-1", "8 Gi", "8gb", "Gi", "1e3x"])
+@pytest.mark.parametrize("text", ["", "-1", "8 Gi", "8gb", "Gi", "1e3x", "1e3Gi", "1e"])
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no quantity"):
         parse_quantity(text)
@@ -78,7 +89,104 @@ def test_a_pod_without_a_status_is_a_problem() -> None:
     assert pod_problem({"metadata": {"name": "x"}}) == "Unknown"
 
 
-def test_a_right_is_named_as_kubectl_names_it() -> None:
-    assert str(Right("create", "deployments", "apps", "flyte")) == "create deployments.apps in flyte"
-    assert str(Right("list", "nodes")) == "list nodes"
-    assert Right("create", "deployments", "apps") in INSTALLING_FLYTE
+def test_a_token_file_may_end_in_a_line_break(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    with kubernetes_api({"/version": {"gitVersion": "v1.36.4"}}) as server:
+        api = open_api(str(server.kubeconfig(tmp_path, tokenFile=str(tmp_path / "token"))), None, timeout=3)
+        assert api.get("/version")["gitVersion"] == "v1.36.4"
+        api.close()
+
+
+# what a user of a kubeconfig has that no header can hold
+TOKENS = ["secret-token\n", "secret token", "secret-token\x00", "secret-tok\u2026n"]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(tmp_path: Path, token: str, in_file: bool) -> None:
+    (tmp_path / "token").write_text(f"{token}|" if in_file else "", encoding="utf-8")
+    user = {"tokenFile": str(tmp_path / "token")} if in_file else {"token": token}
+    with pytest.raises(Failed, match="the user's token holds") as caught:
+        open_api(str(FakeApi(server="https://127.0.0.1:1").kubeconfig(tmp_path, **user)), None, timeout=3)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [ValueError("Invalid header value b'secret'"), "\u2026secret"])
+def test_what_cannot_be_sent_is_told_without_its_words(error: ValueError | str) -> None:
+    def call_api(*_arguments: object, **_named: object) -> None:
+        if isinstance(error, str):
+            error.encode("latin-1")
+        raise error
+
+    with pytest.raises(Unanswered) as caught:
+        Api(SimpleNamespace(call_api=call_api), timeout=3).get("/version")
+    assert str(caught.value).startswith("GET /version: the request cannot be sent, or its")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", ["not ready", b"not ready", '{"message": "not ready"}', b'{"message": "not ready"}'])
+def test_a_refusal_is_shown_in_words_by_all_releases(body: str | bytes) -> None:
+    def call_api(*_arguments: object, **_named: object) -> None:
+        error = ApiException(status=500)
+        error.body = body
+        raise error
+
+    with pytest.raises(ApiError) as caught:
+        Api(SimpleNamespace(call_api=call_api), timeout=3).get("/readyz")
+    assert str(caught.value) == "not ready"
+
+
+def test_the_time_to_wait_is_given_in_the_form_that_all_releases_take() -> None:
+    given: dict[str, object] = {}
+
+    def call_api(*_arguments: object, **named: object) -> SimpleNamespace:
+        given.update(named)
+        return SimpleNamespace(data=b"{}")
+
+    Api(SimpleNamespace(call_api=call_api), timeout=2.5).get("/version")
+    assert given["_request_timeout"] == (2.5, 2.5)
+
+
+def test_a_fault_of_this_program_is_not_blamed_on_the_kubeconfig(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_config, "load_kube_config", lambda: None)
+    with pytest.raises(TypeError):
+        open_api(str(FakeApi(server="https://127.0.0.1:1").kubeconfig(tmp_path)), None, timeout=3)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:6443", "", "https://127.0.0.1:99999", "https://admin:secret@127.0.0.1:6443", "admin:secret@127.0.0.1"],
+)
+def test_a_server_that_is_no_address_is_refused_and_its_password_not_shown(tmp_path: Path, address: str) -> None:
+    with pytest.raises(Failed, match="no address of the form") as caught:
+        open_api(str(FakeApi(server=address).kubeconfig(tmp_path)), None, timeout=3)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_cluster_without_a_server_is_refused(tmp_path: Path) -> None:
+    path = FakeApi(server="https://127.0.0.1:1").kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    document["clusters"][0]["cluster"] = {}
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(Failed, match="no address of the form"):
+        open_api(str(path), None, timeout=3)
+
+
+def test_an_authority_that_is_no_certificate_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("no certificate")
+    path = FakeApi(server="https://127.0.0.1:1").kubeconfig(tmp_path, ca_file=tmp_path / "ca.crt")
+    with pytest.raises(Failed, match="certificate-authority holds no certificate"):
+        open_api(str(path), None, timeout=3)
+
+
+@pytest.mark.parametrize("command", ["/absent/aws-iam", "false"])
+def test_a_plugin_that_gives_no_credentials_is_named(tmp_path: Path, command: str) -> None:
+    path = FakeApi(server="https://127.0.0.1:1").kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": command, "interactiveMode": "Never"}
+    document["users"][0]["user"] = {"exec": plugin}
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(Failed, match=f"the plugin {command} gave no credentials"):
+        open_api(str(path), None, timeout=3)

@@ -11,7 +11,9 @@ import struct
 import threading
 
 import pytest
+from support.servers import free_port
 
+from ansible_collections.flyte.onprem.plugins.module_utils import _postgresql_login
 from ansible_collections.flyte.onprem.plugins.module_utils._postgresql_login import (
     LoginFailed,
     Scram,
@@ -26,6 +28,20 @@ SCRAM = b"R" + struct.pack("!ii", 23, 10) + b"SCRAM-SHA-256\0\0"
 def refusal(sqlstate: str, text: str, routine: str = "") -> bytes:
     body = b"SFATAL\0C" + sqlstate.encode() + b"\0M" + text.encode() + b"\0R" + routine.encode() + b"\0\0"
     return b"E" + struct.pack("!i", len(body) + 4) + body
+
+
+def target(port: int, *, timeout: float = 5) -> Target:
+    return Target(
+        host="127.0.0.1",
+        port=port,
+        database="flyte",
+        user="flyte",
+        password="secret-of-flyte",
+        sslmode="disable",
+        ca_file=None,
+        address=None,
+        timeout=timeout,
+    )
 
 
 def failure_of(*replies: bytes) -> LoginFailed:
@@ -45,21 +61,52 @@ def failure_of(*replies: bytes) -> LoginFailed:
         listener.listen()
         server = threading.Thread(target=serve, daemon=True)
         server.start()
-        target = Target(
-            host="127.0.0.1",
-            port=listener.getsockname()[1],
-            database="flyte",
-            user="flyte",
-            password="secret-of-flyte",
-            sslmode="disable",
-            ca_file=None,
-            address=None,
-            timeout=5,
-        )
         with pytest.raises(LoginFailed) as caught:
-            log_in(target)
+            log_in(target(listener.getsockname()[1]))
         server.join(timeout=5)
     return caught.value
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "attempts"),
+    [
+        # what the server says to each login, how often it is asked
+        ("53300", 3),  # too many clients
+        ("57P03", 3),  # starting up
+        ("28P01", 1),  # wrong password
+        ("3D000", 1),  # no such database
+    ],
+)
+def test_only_what_may_pass_by_itself_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, sqlstate: str, attempts: int
+) -> None:
+    monkeypatch.setattr(_postgresql_login, "_PAUSE", 0)
+    came: list[str] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):  # the listener is closed at the end
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    came.append(sqlstate)
+                    connection.recv(4096)
+                    connection.sendall(refusal(sqlstate, "not now"))
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(LoginFailed) as caught:
+            log_in(target(listener.getsockname()[1]), retries=2)
+    assert len(came) == attempts
+    assert ("(3 attempts)" in caught.value.observed) == (attempts > 1)
+
+
+def test_no_attempt_begins_when_the_time_is_nearly_over() -> None:
+    with pytest.raises(LoginFailed) as caught:
+        log_in(target(free_port(), timeout=0.4), retries=5)
+    assert caught.value.id == "DB-12"
+    assert "attempts" not in caught.value.observed
 
 
 # what the server answers, id of the step that ends the login, words of what was seen
@@ -104,5 +151,4 @@ def test_the_fields_of_an_error_are_found_by_their_letters() -> None:
 
 
 def test_a_target_does_not_show_its_password() -> None:
-    target = Target("h", 1, "d", "u", "secret-of-flyte", "disable", None, None, 1.0)
-    assert "secret-of-flyte" not in repr(target)
+    assert "secret-of-flyte" not in repr(target(1))

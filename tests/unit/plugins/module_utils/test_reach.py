@@ -11,7 +11,17 @@ import time
 import pytest
 from support.servers import black_hole, free_port
 
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import connect, lookup, parse_url
+from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import (
+    ReachIds,
+    connect,
+    lookup,
+    lookup_problem,
+    parse_url,
+    reach,
+    wrong_scheme,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +45,18 @@ def test_what_is_no_address_is_refused(url: str) -> None:
         parse_url(url)
 
 
-def test_a_secret_in_an_address_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:canary@example.com",
+        "https://user:with/canary@example.com",
+        "https://user:with#canary@example.com",
+        "user:canary@example.com",
+    ],
+)
+def test_a_secret_in_an_address_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ValueError, match="must not hold") as caught:
-        parse_url("https://user:canary@example.com")
+        parse_url(url)
     assert "canary" not in str(caught.value)
 
 
@@ -47,6 +66,20 @@ def test_a_resolver_that_hangs_costs_the_timeout(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(TimeoutError):  # else this would never end
         lookup("s3.example.com", 443, timeout=0.2)
     given_up.set()
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"), [(RuntimeError("odd"), RuntimeError), (ValueError("embedded null character"), OSError)]
+)
+def test_what_goes_wrong_in_a_resolver_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, seen: type[Exception]
+) -> None:
+    def resolve(*_args: object, **_kwargs: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(seen, match=str(raised)):
+        lookup("s3.example.com", 443, timeout=5)
 
 
 @pytest.fixture
@@ -77,3 +110,56 @@ def test_a_refusal_is_tried_again_within_the_deadline(tried: list[object]) -> No
     with pytest.raises(ConnectionRefusedError):
         connect(addresses, deadline=time.monotonic() + 10, retries=1)
     assert len(tried) == 2
+
+
+def test_a_name_that_nobody_knows_is_asked_for_once_and_nothing_is_connected(
+    monkeypatch: pytest.MonkeyPatch, tried: list[object]
+) -> None:
+    asked: list[object] = []
+
+    def unknown(host: object, *_args: object, **_kwargs: object) -> object:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    report = Report(CATALOGUE, timeout="60")
+    ids = ReachIds(name="S3-20", port="S3-21", way="S3-22")
+    reach(report, parse_url("https://nowhere.example.com"), ids=ids, ca_file=None, timeout=60, retries=5)
+    assert asked == ["nowhere.example.com"]
+    assert tried == []
+    assert [row.status for row in report.rows] == ["failed"] + ["skipped"] * (len(report.rows) - 1)
+
+
+def test_a_lost_address_is_tried_once_however_many_retries_are_asked_for(tried: list[object]) -> None:
+    report = Report(CATALOGUE, timeout="0.2")
+    ids = ReachIds(name="S3-20", port="S3-21", way="S3-22")
+    with black_hole() as port:
+        tried.clear()  # those that fill the hole
+        reach(report, parse_url(f"https://127.0.0.1:{port}"), ids=ids, ca_file=None, timeout=0.2, retries=5)
+    assert tried == [("127.0.0.1", port)]
+    assert [row.id for row in report.rows if row.status == "failed"] == ["S3-22"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        # what the resolver said, what a person reads of it
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "not known"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "no DNS server"),
+        (TimeoutError("name resolution"), "within 7 seconds"),
+    ],
+)
+def test_an_unknown_name_is_told_from_a_dns_server_that_is_silent(error: OSError, words: str) -> None:
+    assert words in lookup_problem(error, timeout=7)
+
+
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [
+        ("https://s3.example.com:9000", "http://s3.example.com:9000"),
+        ("http://s3.example.com", "https://s3.example.com:80"),
+        ("http://[2001:db8::1]:9000", "https://[2001:db8::1]:9000"),
+    ],
+)
+def test_the_remedy_for_a_wrong_scheme_is_the_address_to_write(url: str, right: str) -> None:
+    assert f"Write {right}, or" in wrong_scheme(parse_url(url), "").fix

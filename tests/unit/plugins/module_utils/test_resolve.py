@@ -29,3 +29,12 @@ def test_after_the_block_names_are_asked_for_as_before() -> None:
     with pytest.raises(RuntimeError), pinned({"s3.example.invalid": "127.0.0.9"}):
         raise RuntimeError
     assert socket.getaddrinfo is original
+
+
+@pytest.mark.parametrize("value", [5, None, ["192.0.2.10"], "", "s3.example.com", "192.0.2.10:443"])
+def test_what_is_no_ip_address_is_refused_with_its_name(value: object) -> None:
+    with (
+        pytest.raises(ValueError, match=r"^resolve: s3\.example\.invalid: .* is no IP address"),
+        pinned({"s3.example.invalid": value}),
+    ):
+        pass

@@ -5,19 +5,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import socketserver
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import parse_url
 from ansible_collections.flyte.onprem.plugins.module_utils._s3 import (
     Bucket,
     Store,
+    http_request,
     parse_bucket,
     parse_endpoint,
     real_version,
     same,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize(
@@ -64,3 +72,64 @@ def test_other_content_fails_with_its_size_and_not_with_itself() -> None:
 def test_secrets_are_in_no_representation() -> None:
     store = Store(endpoint="https://s3.example.com", secret_key="canary", session_token="canary")
     assert "canary" not in repr(store)
+
+
+@contextlib.contextmanager
+def server_that_sends(start: bytes, then: bytes, times: int) -> Iterator[str]:
+    """An answer in pieces, a moment apart; yields its address."""
+    gone = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            with contextlib.suppress(OSError):  # the client has had enough
+                self.request.sendall(start)
+                for _ in range(times):
+                    self.request.sendall(then)
+                    gone.wait(0.1)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            gone.set()
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("start", "then"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: x\r\n"),
+    ],
+)
+def test_an_answer_that_trickles_ends_at_the_time_limit(start: bytes, then: bytes) -> None:
+    with (
+        server_that_sends(start, then, 20) as address,
+        pytest.raises(Failed, match=r"whole answer within 0\.5") as caught,
+    ):
+        http_request(parse_url(address), "GET", "/", ca_file=None, timeout=0.5)
+    assert caught.value.id == "S3-23"
+
+
+@pytest.mark.parametrize(
+    ("body", "seen"),
+    [(b"Content-Length: 20\r\n\r\nx", "IncompleteRead"), (b"\r\n" + b"x" * (16 * 1024 * 1024 + 1), "more than 16 MiB")],
+)
+def test_an_answer_that_is_cut_or_endless_is_none(body: bytes, seen: str) -> None:
+    with (
+        server_that_sends(b"HTTP/1.1 200 OK\r\n" + body, b"", 0) as address,
+        pytest.raises(Failed, match=seen) as caught,
+    ):
+        http_request(parse_url(address), "GET", "/", ca_file=None, timeout=30)
+    assert caught.value.id == "S3-23"
+
+
+def test_an_answer_of_the_announced_length_is_whole() -> None:
+    with server_that_sends(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", b"x", 3) as address:
+        assert http_request(parse_url(address), "GET", "/", ca_file=None, timeout=30)[2] == b"xxx"

@@ -55,6 +55,71 @@ def test_each_code_is_the_fault_of_one_check(code: str, status: int, id: str) ->
     assert "as the store says" in outcome.observed
 
 
+# What each store's own list has for the requests that the check sends: reads, writes, deletions, uploads in parts, a
+# policy, by header and by signed URL.
+CODES = {
+    "MinIO": """
+        AccessDenied AllAccessDisabled AuthorizationHeaderMalformed AuthorizationParametersError
+        AuthorizationQueryParametersError BadDigest BadRequest EntityTooLarge EntityTooSmall ExcessData IncompleteBody
+        InternalError InvalidAccessKeyId InvalidArgument InvalidBucketName InvalidDigest InvalidObjectState InvalidPart
+        InvalidPartNumber InvalidPartOrder InvalidRegion InvalidRequest InvalidStorageClass InvalidTokenId
+        KMS.DefaultKeyAlreadyConfiguredException KMS.NotFoundException KeyTooLongError MalformedDate MalformedXML
+        MaxVersionsExceeded MetadataTooLarge MethodNotAllowed MissingContentLength MissingContentMD5 MissingFields
+        MissingHeaders MissingRequestBodyError MissingSecurityHeader NoSuchBucket NoSuchUpload NotImplemented
+        PreconditionFailed RequestTimeTooSkewed RequestTimeout ServerBusy SignatureDoesNotMatch SlowDownRead
+        SlowDownWrite TooManyRequests UnauthorizedAccess XAmzContentChecksumMismatch XAmzContentSHA256Mismatch
+        XMinioAdminBucketQuotaExceeded XMinioBackendDown XMinioBucketMetadataNotInitialized XMinioEncryptionError
+        XMinioIAMNotInitialized XMinioInsecureClientRequest XMinioInvalidIAMCredentials XMinioInvalidObjectName
+        XMinioInvalidResourceName XMinioInvalidUTF XMinioObjectExistsAsDirectory XMinioObjectTampered
+        XMinioServerNotInitialized XMinioStorageFull
+    """,
+    "SeaweedFS": """
+        AccessDenied AuthorizationHeaderMalformed AuthorizationQueryParametersError BadDigest EntityTooLarge
+        EntityTooSmall ErrRequestBytesExceed ErrTooManyRequest ExistingObjectIsDirectory ExistingObjectIsFile
+        IncompleteBody InternalError InvalidAccessKeyId InvalidArgument InvalidBucketName InvalidDigest InvalidPart
+        InvalidPartOrder InvalidRequest InvalidStorageClass KeyTooLongError MalformedDate MalformedXML MethodNotAllowed
+        MissingFields NoSuchBucket NoSuchUpload NotImplemented PreconditionFailed QuotaExceeded RequestTimeTooSkewed
+        ServiceUnavailable SignatureDoesNotMatch SlowDown XAmzContentSHA256Mismatch
+    """,
+    "AWS": """
+        AccessDenied AccountProblem AllAccessDisabled AuthorizationHeaderMalformed AuthorizationQueryParametersError
+        BadDigest EntityTooLarge EntityTooSmall ExpiredToken IllegalLocationConstraintException IncompleteBody
+        InternalError InvalidAccessKeyId InvalidAddressingHeader InvalidArgument InvalidBucketName InvalidDigest
+        InvalidEncryptionAlgorithmError InvalidLocationConstraint InvalidObjectState InvalidPart InvalidPartOrder
+        InvalidRequest InvalidSecurity InvalidStorageClass InvalidToken InvalidURI KMS.DisabledException
+        KMS.InvalidKeyUsageException KMS.KMSInvalidStateException KMS.NotFoundException KeyTooLongError MalformedXML
+        MaxMessageLengthExceeded MetadataTooLarge MethodNotAllowed MissingContentLength MissingRequestBodyError
+        MissingSecurityHeader NoSuchBucket NoSuchUpload NotImplemented NotSignedUp OperationAborted PermanentRedirect
+        PreconditionFailed Redirect RequestHeaderSectionTooLarge RequestTimeTooSkewed RequestTimeout
+        ServiceUnavailable SignatureDoesNotMatch SlowDown TemporaryRedirect TokenRefreshRequired UnexpectedContent
+    """,
+}
+
+
+@pytest.mark.parametrize(("store", "code"), [(store, code) for store in CODES for code in CODES[store].split()])
+def test_no_code_that_a_store_may_answer_with_is_unknown(store: str, code: str) -> None:
+    outcome = S3Error(operation="PutObject", code=code, status=400).outcome(denied="S3-12")
+    assert outcome.id in CATALOGUE
+    assert outcome.id != "S3-39", store
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "id"),
+    [
+        # MinIO and AWS have no code of their own for these; what the words say is no missing right
+        ("AccessDenied", "Request has expired", "S3-08"),
+        ("AccessDenied", "Request is not valid yet", "S3-08"),
+        ("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header", "S3-26"),
+        ("AccessDenied", "There were headers present in the request which were not signed", "S3-26"),
+        ("AccessDenied", "Access Denied because object protected by object lock.", "S3-45"),
+        ("InvalidRequest", "Object is WORM protected and cannot be overwritten", "S3-45"),
+        ("AccessDenied", "Access Denied.", "S3-12"),
+    ],
+)
+def test_words_tell_what_a_code_leaves_open(code: str, words: str, id: str) -> None:
+    assert S3Error(operation="PutObject", code=code, words=words).outcome(denied="S3-12").id == id
+
+
 def test_every_fault_is_in_the_catalogue() -> None:
     assert set(FAULTS.values()) <= set(CATALOGUE)
 

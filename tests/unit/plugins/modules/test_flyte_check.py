@@ -31,3 +31,9 @@ def test_the_cluster_is_looked_at_even_if_the_address_is_dead(tmp_path: Path) ->
     assert not result["passed"]
     assert result.statuses("failed") == ["FLYTE-12", "K8S-01"]
     assert "K8S-01 failed" in result.row("FLYTE-30")["observed"]
+
+
+def test_an_address_that_is_none_is_refused_by_name() -> None:
+    result = run_module(main, {"url": "http://flyte.example.com", "resolve": {"flyte.example.com": ["192.0.2.1"]}})
+    assert result.failed
+    assert result["msg"].startswith("resolve: flyte.example.com: ['192.0.2.1'] is no IP address")

@@ -38,6 +38,9 @@ def healthy() -> dict[str, Any]:
             pod("coredns", containerStatuses=[{"name": "coredns", "ready": True, "state": {"running": {}}}]),
             pod("helm-install", "Succeeded"),
         ),
+        "/api/v1/pods": items(pod("traefik")),
+        "/api/v1/namespaces/flyte": named("flyte"),
+        "POST /api/v1/namespaces/flyte/pods": {},
     }
 
 
@@ -60,7 +63,8 @@ def test_a_healthy_cluster_passes(api: FakeApi, tmp_path: Path) -> None:
     assert result.statuses("warning") == []
     assert result["kubernetes_version"] == "v1.36.4+k3s1"
     assert "5.93 cores" in result.row("K8S-23")["observed"]
-    assert not [request for request in api.asked if not request.startswith(("GET", "POST /apis/authorization"))]
+    written = [request for request in api.asked if not request.startswith(("GET", "POST /apis/authorization"))]
+    assert written == ["POST /api/v1/namespaces/flyte/pods"]  # by way of trial
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
@@ -81,6 +85,12 @@ FAULTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     ("too few cores", "K8S-23", {}, {"minimum_cpu": "6"}, "5.93 cores"),
     ("cores of a cordoned node", "K8S-23",
      {"/api/v1/nodes": items(node("one"), node("two", unschedulable=True))}, {"minimum_cpu": "5"}, "4 cores"),
+    ("cores of a tainted node", "K8S-23",
+     {"/api/v1/nodes": items(node("one"), node("two", taints=[{"key": "a", "effect": "NoSchedule"}]))},
+     {"minimum_cpu": "5"}, "4 cores, without the nodes that are cordoned or tainted: two"),
+    ("memory of a node that evicts", "K8S-24",
+     {"/api/v1/nodes": items(node("one"), node("two", taints=[{"key": "a", "effect": "NoExecute"}]))},
+     {"minimum_memory": "9Gi"}, "8192 MiB, without the nodes that are cordoned or tainted: two"),
     ("too little memory", "K8S-24", {}, {"minimum_memory": "13Gi"}, "12288 MiB"),
     ("no default storage class", "K8S-25", {"/apis/storage.k8s.io/v1/storageclasses": items(named("slow"))}, {},
      "slow"),
@@ -120,10 +130,14 @@ def test_each_fault_fails_its_own_check_and_nothing_else(
 
 
 def test_missing_rights_are_named(api: FakeApi, tmp_path: Path) -> None:
-    api.allows = lambda right: right["resource"] != "*" and (right["verb"], right["resource"]) != ("create", "secrets")
+    # Flyte's own right, in the whole cluster, is another one.
+    missing = ("create", "secrets", "flyte")
+    api.allows = lambda right: (
+        right["resource"] != "*" and (right["verb"], right["resource"], right.get("namespace")) != missing
+    )
     result = check(api.kubeconfig(tmp_path))
     assert result.statuses("failed") == ["K8S-29"]
-    assert result.row("K8S-29")["observed"] == "not allowed: create secrets"
+    assert result.row("K8S-29")["observed"] == "not allowed: create secrets in flyte"
 
 
 def test_only_the_rights_asked_for_are_looked_at(api: FakeApi, tmp_path: Path) -> None:
@@ -196,6 +210,25 @@ def test_a_kubeconfig_that_cannot_be_used_is_a_row(tmp_path: Path, text: str | N
     assert result.statuses("failed") == ["K8S-01"]
     assert words in result.row("K8S-01")["observed"]
     assert "K8S-01 failed" in result.row("K8S-29")["observed"]
+
+
+def test_a_node_that_is_only_avoided_counts(api: FakeApi, tmp_path: Path) -> None:
+    api.objects["/api/v1/nodes"] = items(node("one", taints=[{"key": "a", "effect": "PreferNoSchedule"}]))
+    assert check(api.kubeconfig(tmp_path)).row("K8S-23")["observed"] == "4 cores"
+
+
+def test_a_proxy_on_the_way_is_named_without_its_password(
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", f"http://somebody:of-the-proxy@127.0.0.1:{port}")
+    result = check(api.kubeconfig(tmp_path))
+    assert result.statuses("failed") == ["K8S-15"]
+    assert result.row("K8S-15")["observed"].endswith(f"(asked through the proxy http://127.0.0.1:{port})")
+    assert "NO_PROXY" in result.row("K8S-15")["fix"]
+    assert "of-the-proxy" not in result.output
 
 
 def test_an_unknown_context_is_a_row(api: FakeApi, tmp_path: Path) -> None:

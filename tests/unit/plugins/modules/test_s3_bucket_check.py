@@ -9,14 +9,16 @@ What a real store does with real rights is in tests/integration/modules.
 from __future__ import annotations
 
 import email.utils
+import signal
+import socket
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.modules import Result, run_module
-from support.servers import Hooks, Message, proxy
+from support.servers import Hooks, Message, black_hole, free_port, proxy
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECRET = "canary-secret"
+STRANGER = "nobody-"
 
 
 @dataclass
@@ -32,15 +35,24 @@ class FakeStore:
 
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    errors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    errors: dict[str, tuple[int, str]] = field(default_factory=lambda: {"PutBucketPolicy": (403, "AccessDenied")})
+    answer_to_strangers: str = "InvalidAccessKeyId"
+    name: str = "SeaweedFS"
     address: str = ""
 
     def answer(self, message: Message) -> Message:
+        answered = self.decide(message)
+        answered.headers["server"] = self.name
+        return answered
+
+    def decide(self, message: Message) -> Message:
         path, _, query = message.path.partition("?")
         operation = name_of(message.method, path, query)
         if "authorization" not in message.headers and "X-Amz-Signature" not in query:
             return error(403, "AccessDenied")
         self.requests.append(operation)
+        if f"Credential={STRANGER}" in message.headers.get("authorization", ""):
+            return error(403, self.answer_to_strangers)
         if operation in self.errors:
             return error(*self.errors[operation])
         if operation == "PutObject":
@@ -65,6 +77,7 @@ class FakeStore:
 ANSWERS = {
     "ListBuckets": b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>",
     "ListObjectsV2": b"<ListBucketResult></ListBucketResult>",
+    "ListObjectVersions": b"<ListVersionsResult></ListVersionsResult>",
     "ListMultipartUploads": b"<ListMultipartUploadsResult></ListMultipartUploadsResult>",
     "CompleteMultipartUpload": b"<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>",
 }
@@ -76,6 +89,10 @@ def name_of(method: str, path: str, query: str) -> str:
     if path.count("/") == 1:
         if method == "HEAD":
             return "HeadBucket"
+        if method == "PUT":
+            return "PutBucketPolicy"
+        if "versions" in query:
+            return "ListObjectVersions"
         return "ListMultipartUploads" if "uploads" in query else "ListObjectsV2"
     if "uploadId=" in query:
         names = {"PUT": "UploadPart", "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}
@@ -86,7 +103,7 @@ def name_of(method: str, path: str, query: str) -> str:
 
 
 def reply(body: bytes = b"", status: int = 200) -> Message:
-    headers = {"etag": '"e"', "server": "Fake", "date": email.utils.formatdate(usegmt=True)}
+    headers = {"etag": '"e"', "x-amz-request-id": "R4", "date": email.utils.formatdate(usegmt=True)}
     return Message("", "", {**headers, "content-length": str(len(body))}, body, status)
 
 
@@ -149,6 +166,9 @@ def test_a_good_store_passes_and_is_left_empty(store: FakeStore) -> None:
         ("CreateMultipartUpload", (501, "NotImplemented"), "S3-32"),
         ("UploadPart", (500, "InternalError"), "S3-30"),
         ("CompleteMultipartUpload", (400, "NobodyKnows"), "S3-39"),
+        ("CompleteMultipartUpload", (400, "InvalidPart"), "S3-43"),
+        ("ListBuckets", (400, "KeyTooLongError"), "S3-44"),
+        ("PutObject", (409, "ExistingObjectIsFile"), "S3-44"),
     ],
 )
 def test_each_refusal_fails_one_check_with_the_words_of_the_store(
@@ -185,7 +205,7 @@ def test_what_depends_on_a_failure_is_skipped_and_names_it(store: FakeStore) -> 
 
 def test_check_mode_only_asks(store: FakeStore) -> None:
     result = run(store, check=True)
-    assert set(store.requests) == {"ListBuckets", "HeadBucket", "ListObjectsV2", "GetObject"}
+    assert set(store.requests) == {"ListBuckets", "HeadBucket", "ListObjectsV2", "GetObject", "ListObjectVersions"}
     assert not result.failed
     assert result.row("S3-12")["observed"] == "check mode: nothing is written"
 
@@ -198,6 +218,126 @@ def test_what_cannot_be_told_is_skipped_and_says_so(store: FakeStore) -> None:
     assert "cannot be told" in result.row("S3-13")["observed"]
 
 
+def test_a_signature_that_does_not_arrive_is_told_from_rights_that_are_missing(store: FakeStore) -> None:
+    for operation in ("ListBuckets", "HeadBucket", "ListObjectsV2", "PutObject", "GetObject", "DeleteObject"):
+        store.errors[operation] = (403, "AccessDenied")
+    store.answer_to_strangers = "AccessDenied"
+    assert run(store).statuses("failed") == ["S3-42"]
+    assert run(store, check=True).statuses("failed") == ["S3-42"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "status"),
+    [
+        # what the store says to a policy that is none, the verdict, the status of the row
+        ((403, "AccessDenied"), "denied", "passed"),
+        ((400, "MalformedPolicy"), "allowed", "warning"),
+        ((501, "NotImplemented"), "unknown", "passed"),
+        ((500, "InternalError"), "unknown", "passed"),
+    ],
+)
+def test_a_right_beyond_need_is_a_warning(store: FakeStore, answer: tuple[int, str], verdict: str, status: str) -> None:
+    store.errors["PutBucketPolicy"] = answer
+    result = run(store)
+    assert result.row("S3-41")["status"] == status
+    assert {told["right"]: told["verdict"] for told in result["rights"]}["s3:PutBucketPolicy"] == verdict
+    assert not result.failed
+
+
+def test_no_policy_is_sent_to_a_store_that_might_take_it(store: FakeStore) -> None:
+    store.name = "a store that nobody knows"
+    result = run(store)
+    assert "PutBucketPolicy" not in store.requests
+    assert {told["right"]: told["verdict"] for told in result["rights"]}["s3:PutBucketPolicy"] == "unknown"
+
+
+def test_a_bucket_is_never_asked_to_be_deleted_of_a_store_that_might_do_it(store: FakeStore) -> None:
+    result = run(store)
+    told = next(told for told in result["rights"] if told["right"] == "s3:DeleteBucket")
+    assert told["verdict"] == "unknown"
+    assert "only deleting it would tell" in told["reason"]
+    assert "DeleteBucket" not in store.requests
+
+
+def test_each_right_has_its_own_verdict_and_what_cannot_be_told_has_a_reason(store: FakeStore) -> None:
+    store.errors["PutObject"] = (403, "AccessDenied")
+    rights = {told["right"]: told for told in run(store)["rights"]}
+    assert {right: told["verdict"] for right, told in rights.items()} == {
+        "s3:ListBucket": "allowed",
+        "s3:PutObject": "denied",
+        "s3:GetObject": "allowed",
+        "s3:DeleteObject": "allowed",
+        "s3:AbortMultipartUpload": "unknown",
+    }
+    assert "AccessDenied" in rights["s3:PutObject"]["reason"]
+    assert rights["s3:AbortMultipartUpload"]["reason"].startswith("S3-12: PutObject gave AccessDenied")
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "reason"),
+    [
+        # what is refused, status and code, why no right can be told
+        ("HeadBucket", (404, "NoSuchBucket"), "S3-04: there is no bucket data"),
+        ("HeadBucket", (301, "PermanentRedirect"), "S3-28: HeadBucket gave 301"),
+        ("ListBuckets", (400, "AuthorizationHeaderMalformed"), "S3-28: ListBuckets gave AuthorizationHeaderMalformed"),
+        ("ListBuckets", (403, "RequestTimeTooSkewed"), "S3-08: ListBuckets gave RequestTimeTooSkewed"),
+        ("ListBuckets", (403, "InvalidAccessKeyId"), "S3-25: ListBuckets gave InvalidAccessKeyId"),
+    ],
+)
+def test_where_no_right_can_be_told_each_says_why(
+    store: FakeStore, operation: str, answer: tuple[int, str], reason: str
+) -> None:
+    store.errors[operation] = answer
+    rights = run(store)["rights"]
+    assert len(rights) == 5
+    assert {told["verdict"] for told in rights} == {"unknown"}
+    assert all(told["reason"].startswith(reason) for told in rights), rights
+
+
+def test_a_store_that_is_not_reached_leaves_every_right_untold(store: FakeStore) -> None:
+    for endpoint, reason in (
+        ("https://nowhere.invalid", "S3-20: "),
+        (f"http://127.0.0.1:{free_port()}", "S3-21: "),
+        (store.address.replace("http:", "https:"), "TLS-14: "),
+    ):
+        rights = run(store, endpoint=endpoint)["rights"]
+        assert len(rights) == 5
+        assert all(told["verdict"] == "unknown" and told["reason"].startswith(reason) for told in rights), rights
+
+
+def test_what_a_store_does_not_support_is_no_right_that_is_denied(store: FakeStore) -> None:
+    store.errors["CreateMultipartUpload"] = (501, "NotImplemented")
+    rights = {told["right"]: told for told in run(store)["rights"]}
+    assert rights["s3:AbortMultipartUpload"]["verdict"] == "unknown"
+    assert rights["s3:AbortMultipartUpload"]["reason"].startswith("S3-32: CreateMultipartUpload gave NotImplemented")
+
+
+def test_an_unknown_refusal_is_shown_whole(store: FakeStore) -> None:
+    store.errors["PutObject"] = (418, "NobodyKnows")
+    seen = next(row for row in run(store)["checks"] if row["id"] == "S3-39")["observed"]
+    assert seen == "PutObject gave NobodyKnows (HTTP 418): as the store says (request R4)"
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_a_dead_address_is_tried_once_and_nothing_after_it(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch, public: bool
+) -> None:
+    tried: list[object] = []
+
+    class Socket(socket.socket):
+        def connect(self, address: object) -> None:
+            tried.append(address)
+            super().connect(address)
+
+    with black_hole() as port:
+        monkeypatch.setattr(socket, "socket", Socket)
+        dead = f"https://127.0.0.1:{port}"
+        given = {"public_endpoint" if public else "endpoint": dead}
+        result = run(store, timeout=0.3, retries=5, buckets=["data", "more"], **given)
+    assert tried.count(("127.0.0.1", port)) == 1
+    assert result.statuses("failed") == ["S3-22"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -208,6 +348,12 @@ def test_what_cannot_be_told_is_skipped_and_says_so(store: FakeStore) -> None:
         ({"ca_file": "/nowhere/ca.crt"}, "ca_file /nowhere/ca.crt cannot be used"),
         ({"buckets": [{"bucket": "data"}]}, "neither a name nor a dictionary"),
         ({"secret_key": None}, "required together"),
+        ({"resolve": {"s3.example.com": 5}}, "resolve: s3.example.com: 5 is no IP address"),
+        ({"buckets": []}, "buckets: the list is empty"),
+        ({"region": ""}, "region: it must not be empty"),
+        ({"timeout": 0}, "timeout: 0 is no number of seconds"),
+        ({"timeout": 1e12}, "timeout: 1e+12 is no number of seconds"),
+        ({"retries": -1}, "retries: -1 is no number of further tries"),
     ],
 )
 def test_a_bad_parameter_is_a_bare_failure(store: FakeStore, changes: dict[str, Any], words: str) -> None:
@@ -237,3 +383,121 @@ def test_a_missing_library_is_named(store: FakeStore, monkeypatch: pytest.Monkey
     result = run(store)
     assert result.failed
     assert "boto3 >= 1.26" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("access_key", "canary word\n"),
+        ("secret_key", "canary\u00a0word"),
+        ("session_token", "canary-word\n"),
+        ("session_token", "canary\x7fword"),
+        ("session_token", "canary\u2013word"),
+    ],
+)
+def test_a_key_that_no_header_can_carry_is_refused_without_its_words(store: FakeStore, option: str, value: str) -> None:
+    result = run(store, **{option: value})
+    assert result.statuses("failed") == ["S3-46"]
+    assert result.row("S3-46")["observed"].startswith(f"{option} contains white space")
+    assert "canary" not in str(result.values)
+    assert store.requests == []
+
+
+def test_a_key_that_boto3_found_and_no_header_can_carry_is_told_without_its_words(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "flyte")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "canary word\n")
+    result = run(store, access_key=None, secret_key=None)
+    assert result.statuses("failed") == ["S3-46"]
+    assert "canary" not in str(result.values)
+
+
+@pytest.mark.parametrize("stalls", [True, False])
+def test_a_body_that_ends_in_the_middle_is_no_answer(store: FakeStore, stalls: bool) -> None:
+    def cut(message: Message) -> Message:
+        answer = store.answer(message)
+        if store.requests[-1:] == ["GetObject"]:
+            answer.missing, answer.stalls = 10, stalls
+        return answer
+
+    with proxy(None, Hooks(request=cut)) as address:
+        result = run(store, endpoint=address, timeout=0.5)
+    assert result.statuses("failed") == ["S3-23"], result["msg"]
+    seen = "GetObject gave no answer in time" if stalls else "GetObject gave ConnectionClosed"
+    assert seen in [row["observed"] for row in result["checks"]]
+
+
+NO_UPLOAD = b"<InitiateMultipartUploadResult/>"
+NO_DATE = b"<ListBucketResult><Contents><Key>k</Key><LastModified>garbage</LastModified></Contents></ListBucketResult>"
+
+
+@pytest.mark.parametrize(
+    ("operation", "changes", "row", "seen"),
+    [
+        # whose answer is spoiled, and how; the row that fails; what is seen
+        ("UploadPart", {"headers": {}}, "S3-15", "an answer holds no ETag"),
+        ("CreateMultipartUpload", {"body": NO_UPLOAD}, "S3-15", "an answer holds no UploadId"),
+        ("ListObjectsV2", {"body": NO_DATE}, "S3-39", "ListObjectsV2 gave an answer that cannot be read"),
+        ("GetObject", {"headers": {"last-modified": "?"}}, "S3-39", "GetObject gave an answer that cannot be read"),
+    ],
+)
+def test_an_answer_that_is_not_whole_fails_a_check(
+    store: FakeStore, operation: str, changes: dict[str, Any], row: str, seen: str
+) -> None:
+    def spoil(message: Message) -> Message:
+        answer = store.answer(message)
+        return replace(answer, **changes) if store.requests[-1:] == [operation] else answer
+
+    with proxy(None, Hooks(request=spoil)) as address:
+        result = run(store, endpoint=address)
+    assert result.statuses("failed") == [row], result["msg"]
+    assert result.row(row)["observed"].startswith(seen)
+    assert store.objects == {}
+
+
+def test_a_date_that_is_none_counts_as_no_date(store: FakeStore) -> None:
+    def spoil(message: Message) -> Message:
+        answer = store.answer(message)
+        answer.headers["date"] = "garbage"
+        return answer
+
+    with proxy(None, Hooks(request=spoil)) as address:
+        result = run(store, endpoint=address)
+    assert result.row("S3-08")["status"] == "skipped"
+    assert result["passed"], result["msg"]
+    assert "clock_skew" not in result.values
+
+
+def test_the_clean_up_after_one_signal_is_not_ended_by_the_next() -> None:
+    before = {number: signal.getsignal(number) for number in s3_bucket_check.ENDING}
+    try:
+        with pytest.raises(SystemExit) as caught:
+            s3_bucket_check.leave(signal.SIGTERM, None)
+        assert caught.value.code == 128 + signal.SIGTERM
+        assert {signal.getsignal(number) for number in s3_bucket_check.ENDING} == {signal.SIG_IGN}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("option", ["endpoint", "public_endpoint"])
+def test_a_password_in_an_address_is_nowhere_in_the_result(store: FakeStore, option: str) -> None:
+    result = run(store, **{option: "https://user:with/canary@s3.example.com"})
+    assert "must not hold" in result["msg"]
+    assert "canary" not in result.output
+
+
+def test_only_what_a_check_named_is_removed_from_its_folder(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("20200101T000000Z-0123abcd/object", "precious", "precious/20200101T000000Z-0123abcd/object", "20200101/a")
+    keys = [f"flyte-onprem-check/{name}" for name in names]
+    store.objects.update({f"/data/{key}": b"" for key in keys})
+    found = "".join(
+        f"<Version><Key>{key}</Key><LastModified>2020-01-01T00:00:00Z</LastModified></Version>" for key in keys
+    )
+    answer = f"<ListVersionsResult>{found}</ListVersionsResult>".encode()
+    monkeypatch.setitem(ANSWERS, "ListObjectVersions", answer)
+    result = run(store)
+    assert result.row("S3-19")["observed"] == "removed of an earlier check: 1 objects, 0 unfinished uploads"
+    assert list(store.objects) == [f"/data/{key}" for key in keys[1:]]

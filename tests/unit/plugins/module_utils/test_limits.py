@@ -1,0 +1,36 @@
+# Copyright (c) 2026 The flyte.onprem authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_port, refuse_retries, refuse_wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# what refuses; a number that it refuses; one that it takes
+BORDERS = [
+    (refuse_wait, 0, 0.1),
+    (refuse_wait, -1, 10),
+    (refuse_wait, 86401, 86400),
+    (refuse_wait, float("inf"), 1),
+    (refuse_wait, float("nan"), 1),
+    (refuse_retries, -1, 0),
+    (refuse_retries, 101, 100),
+    (refuse_port, 0, 1),
+    (refuse_port, 65536, 65535),
+]
+
+
+@pytest.mark.parametrize(("refuse", "bad", "good"), BORDERS)
+def test_a_number_out_of_its_range_is_refused_by_its_options_name(
+    refuse: Callable[[str, float], None], bad: float, good: float
+) -> None:
+    refuse("the_option", good)
+    with pytest.raises(ValueError, match=rf"^the_option: {bad:g} is no .*; give one "):
+        refuse("the_option", bad)
