@@ -81,6 +81,10 @@ STAGES = (
     Stage(
         "external services", "tests/scenario.sh pytest tests/integration/site/test_external_services.py", "6 min", ALL
     ),
+    Stage(
+        "existing cluster", "tests/scenario.sh pytest tests/integration/site/test_existing_cluster.py", "15 min", ALL
+    ),
+    Stage("fleet", "tests/scenario.sh pytest tests/integration/site/test_fleet.py", "15 min", ALL),
 )
 
 

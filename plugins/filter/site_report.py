@@ -108,6 +108,7 @@ def say_once(areas):
 def answers(part, variables):
     """Yield what a part answered, as keyword arguments of ``area``; why it did not where it gave no answer."""
     failure = (variables.get("verify_failures") or {}).get(part)
+    away = bool(failure and failure["unreachable"])
     answered = False
     for name in sorted(name for name in variables if re.fullmatch(rf"__{part}_(\w+_)?report", name)):
         result = variables[name]
@@ -116,11 +117,11 @@ def answers(part, variables):
             answered = True
             if result["checks"]:
                 yield {"result": result, "aspect": aspect}
-        elif result.get("unreachable") or result.get("failed"):
+        elif not away and (result.get("unreachable") or result.get("failed")):
             answered = True
             yield {"result": result, "aspect": aspect, "reason": result.get("msg", "")}
     if failure and not answered:
-        yield {"result": {"unreachable": failure["unreachable"]}, "reason": failure["msg"]}
+        yield {"result": {"unreachable": away}, "reason": failure["msg"]}
     elif part in (variables.get("verify_passed") or []) and not answered:
         yield {"result": {"checks": [OWN_TEST]}}
 

@@ -19,6 +19,8 @@ ROLES = sorted(path.name for path in ROLES_DIR.iterdir() if path.is_dir())
 # `common` holds entry points that other roles share; it has no behaviour, so no phases, of its own.
 PHASED_ROLES = [role for role in ROLES if role != "common"]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+# What playbooks are put together from.
+PLAYS = sorted((ROOT / "playbooks/plays").glob("*.yml"))
 MODULES = sorted(path for path in (ROOT / "plugins/modules").glob("*.py"))
 
 NOT_ARGUMENTS = {

@@ -13,6 +13,7 @@ import yaml
 from unit.contract import (
     PHASED_ROLES,
     PLAYBOOKS,
+    PLAYS,
     ROLES,
     ROLES_DIR,
     ROOT,
@@ -31,6 +32,9 @@ PHASE_FILES = ["vars/main.yml", "handlers/main.yml", "tasks/main.yml", *(f"tasks
 SECRET = re.compile(rf"\b(?:__)?(?:{'|'.join(ROLES)})_\w*(?:password|secret_key|token|secrets?)\b")
 # What a role's product is called in the name of a handler.
 PRODUCTS = {"postgresql": "PostgreSQL", "minio": "MinIO", "ingress": "Traefik", "flyte": "Flyte"}
+# The tasks of a play that changes sites.
+STEP = ["tasks/step.yml"]
+TURNS = ["tasks/begin.yml", "tasks/turn.yml"]
 PUBLIC_ENTRIES = {"main", "selfcheck", "uninstall"}
 
 
@@ -228,17 +232,37 @@ def test_every_finding_has_an_id_of_its_own() -> None:
     assert found, "no finding was found: has the form of the rules changed?"
 
 
-def test_playbooks_are_short_lists_of_roles() -> None:
-    for path in PLAYBOOKS:
-        text = path.read_text()
+def test_playbooks_are_short() -> None:
+    for path in [*PLAYBOOKS, *PLAYS]:
         assert re.fullmatch(r"[a-z0-9_]+", path.stem), f"{path.name} cannot be run as flyte.onprem.{path.stem}"
-        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        lines = [line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
         assert len(lines) <= 30, f"{path.name} has {len(lines)} lines"
-        for play in load(path):
-            if "ansible.builtin.import_playbook" in play:
-                continue
-            assert "{{" in play["hosts"] or play["hosts"] == "localhost", f"{path.name}: hosts is no variable"
-            assert "become" not in play, f"{path.name}: become belongs to the task that needs it"
-            roles = [item if isinstance(item, str) else item["role"] for item in play.get("roles", [])]
-            if roles:
-                assert roles[0] == "flyte.onprem.site", f"{path.name}: site comes first in every play"
+
+
+def plays() -> list[tuple[str, dict[str, Any]]]:
+    """(where it stands, play) for all plays."""
+    found = [(str(path.relative_to(ROOT)), play) for path in [*PLAYBOOKS, *PLAYS] for play in load(path)]
+    return [(where, play) for where, play in found if "ansible.builtin.import_playbook" not in play]
+
+
+def test_a_play_asks_the_inventory_for_its_hosts_and_only_a_task_for_more_rights() -> None:
+    for where, play in plays():
+        assert "{{" in play["hosts"] or play["hosts"] == "localhost", f"{where}: hosts is no variable"
+        assert "become" not in play, f"{where}: become belongs to the task that needs it"
+
+
+def test_a_failure_stays_inside_its_site() -> None:
+    """What changes a site is a step, which begins with a look at its other hosts and keeps what fails."""
+    for where, play in plays():
+        if where == "playbooks/uninstall.yml":
+            continue  # asks for the domain of one site
+        assert "any_errors_fatal" not in play, where
+        assert "roles" not in play, f"{where}: a role outside of a step would end the run for all sites"
+        if "step" in play.get("vars", {}):
+            used = [action(task)[1] for task in play["tasks"]]
+            assert [name.removeprefix("../") for name in used] in (STEP, TURNS), where
+
+
+def test_role_site_comes_first_in_every_part() -> None:
+    used = [action(task)[1]["name"] for task in load(ROOT / "playbooks/tasks/part.yml")]
+    assert used == ["flyte.onprem.site", "flyte.onprem.{{ part }}"]

@@ -116,22 +116,38 @@ FLEET_PLAY = """\
   gather_facts: false
   tasks:
     - name: Lose a site on the way
-      ansible.builtin.fail: {msg: no way to it}
+      ansible.builtin.set_fact:
+        sites_failure: {where: MinIO, task: Place it, msg: no way to <it>}
       when: site_name == 'lost'
     - name: Have results
       ansible.builtin.set_fact:
         __minio_report: "{{ minio }}"
         __flyte_workflow_report: "{{ workflow }}"
     - name: Report
-      ansible.builtin.import_role: {name: flyte.onprem.site, tasks_from: report}
+      ansible.builtin.include_role: {name: flyte.onprem.site, tasks_from: report}
+      when: site_name not in ['lost', 'unasked']
+- name: All sites
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Write the page
+      ansible.builtin.include_role: {name: flyte.onprem.site, tasks_from: fleet}
+      when: inventory_hostname == outcome['speaker']
+      vars:
+        all: "{{ groups['all'] }}"
+        outcome: "{{ all | flyte.onprem.sites_outcome(hostvars, ansible_play_hosts, ansible_play_hosts_all) }}"
+        site_fleet_sites: "{{ outcome['sites'] }}"
 """
+
+
+SITES = ("hamburg", "bremen", "kiel", "lost", "unasked")
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> tuple[subprocess.CompletedProcess, Path]:
-    """Four sites of one host each: two work, one failed, one was lost."""
+    """Five sites of one host each: two work, one failed its checks, one before them, and of one nothing was asked."""
     hosts = {}
-    for name, rows in (("hamburg", [PASSED]), ("bremen", [PASSED]), ("kiel", [PASSED, FAILED]), ("lost", [])):
+    for name, rows in zip(SITES, ([PASSED], [PASSED], [PASSED, FAILED], [], []), strict=True):
         hosts[f"edge-{name}"] = {
             "ansible_connection": "local",
             "site_name": name,
@@ -154,13 +170,15 @@ def test_a_fleet_gets_one_page_with_a_row_for_each_site_the_worst_first(
     result, folder = fleet
     document = json.loads((folder / "fleet.json").read_text())
     assert [(site["site"], site["state"]) for site in document["sites"]] == [
-        ("kiel", "failed"), ("lost", "unknown"), ("bremen", "passed"), ("hamburg", "passed"),
+        ("kiel", "failed"), ("lost", "failed"), ("unasked", "unknown"), ("bremen", "passed"), ("hamburg", "passed"),
     ], result.stdout  # fmt: skip
     text = (folder / "fleet.html").read_text()
     page = Page(text)
     assert page.fetched == []
     words = " ".join(page.words)
-    for expected in ("2 of 4 sites work", "1 check failed", "[S3-14]", "not checked", "a workflow took 21.4 s"):
+    for expected in (
+        "2 of 5 sites work", "1 check failed", "[S3-14]", "no way to <it>", "not checked", "a workflow took 21.4 s",
+    ):  # fmt: skip
         assert expected in words, words
     assert re.findall(r'href="([^"]+)"', text) == [f"{name}/report.html" for name in ("kiel", "bremen", "hamburg")]
     assert "all sites: " in result.stdout
@@ -175,7 +193,12 @@ def test_each_site_of_a_fleet_has_a_report_of_its_own(fleet: tuple[subprocess.Co
     }  # fmt: skip
 
 
-def test_one_site_has_no_page_of_all_sites(inventory: Path, tmp_path: Path) -> None:
-    result, _site = write(inventory, tmp_path, [PASSED])
-    assert "all sites: " not in result.stdout
-    assert not list(inventory.parent.glob("fleet.*"))
+def test_what_an_earlier_run_found_out_stays_on_the_page(fleet: tuple[subprocess.CompletedProcess, Path]) -> None:
+    _result, folder = fleet
+    run = run_ansible(Path(sys.executable).parent, ROOT / ".collections", folder.parent)
+    others = json.dumps({"site_fleet_others": ["kiel"]})
+    run("ansible-playbook", "-i", "hosts.yml", "-l", "edge-hamburg", "-e", others, "play.yml")
+    assert [(site["site"], site["earlier"]) for site in json.loads((folder / "fleet.json").read_text())["sites"]] == [
+        ("kiel", True), ("hamburg", False),
+    ]  # fmt: skip
+    assert "as of" in (folder / "fleet.html").read_text()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The inventory that a user with one host of the bed would write."""
+"""The inventory that a user with hosts of the bed would write."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 PARTS = ("k3s_servers", "postgresql", "minio")
+_CONNECTION = "containers.podman.podman"
 
 
 def write_one_host(
@@ -22,11 +23,18 @@ def write_one_host(
 
     ``alias`` is the host's name in the inventory, ``container`` that of the host of the bed behind it.
     """
+    write(path, {alias: {"ansible_host": container}}, {part: [alias] for part in parts}, variables)
+
+
+def write(
+    path: Path, hosts: dict[str, dict[str, Any]], groups: dict[str, Sequence[str]], variables: dict[str, Any]
+) -> None:
+    """Write an inventory of several hosts, each with variables of its own, in groups."""
     more = {} if has_cgroup_v2() else {"k3s_kubelet_config": {"failCgroupV1": False}}
     inventory = {
         "all": {
-            "hosts": {alias: {"ansible_connection": "containers.podman.podman", "ansible_host": container}},
-            "children": {group: {"hosts": {alias: None}} for group in parts},
+            "hosts": {alias: {"ansible_connection": _CONNECTION, **own} for alias, own in hosts.items()},
+            "children": {group: {"hosts": dict.fromkeys(members)} for group, members in groups.items()},
             "vars": more | variables,
         }
     }

@@ -100,6 +100,15 @@ def test_a_part_on_an_unreachable_host_says_so() -> None:
     assert [row["id"] for row in report["areas"][0]["checks"]] == ["SITE-31"]
 
 
+def test_what_fails_for_want_of_facts_on_an_unreachable_host_is_not_repeated() -> None:
+    report = report_of(
+        __minio_report={"failed": True, "msg": "object of type 'dict' has no attribute 'architecture'"},
+        verify_failures={"minio": {"msg": "edge-1 did not answer. timed out", "unreachable": True}},
+    )
+    rows = report["areas"][0]["checks"]
+    assert [(row["id"], row["observed"]) for row in rows] == [("SITE-31", "edge-1 did not answer. timed out")]
+
+
 def test_that_a_host_cannot_be_reached_is_said_before_what_follows_from_it() -> None:
     report = report_of(
         __k3s_report=result("failed"), verify_failures={"minio": {"msg": "no facts", "unreachable": True}}

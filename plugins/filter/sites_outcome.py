@@ -1,0 +1,220 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: sites_outcome
+author:
+  - flyte.onprem contributors
+short_description: How the sites of a run are doing
+version_added: 0.1.0
+description:
+  - Tells from what the playbooks of this collection note about each host which sites of a run are in order, which have
+    failed, where and why, and which hosts therefore have to stop.
+positional: _input
+options:
+  _input:
+    description: The hosts of the inventory.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description:
+      - Variables of all hosts. C(site_name) says to which site a host belongs. C(sites_doing) is the name of the play
+        that a host is in, and empty between plays; C(sites_failure) says as C(task) and C(msg) why it failed in
+        C(where), and C(sites_skipped) where it was told to stop. C(__site_outcome) is what the site's report says.
+    type: dict
+    required: true
+  play_hosts:
+    description: Hosts of the present play that are still in it.
+    type: list
+    elements: str
+    required: true
+  targets:
+    description: Hosts that the present play was meant for, those that have failed before included.
+    type: list
+    elements: str
+    required: true
+  max_fail_percentage:
+    description: How many sites of a hundred may fail before the others stop too.
+    type: float
+    default: 100
+  unfinished_before:
+    description: Hosts that earlier runs have left unfinished, those of other sites than the ones of this run.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Leave a site whose other hosts have failed
+  ansible.builtin.meta: end_host
+  when: inventory_hostname in outcome['stopped']
+  vars:
+    outcome: "{{ groups['all'] | flyte.onprem.sites_outcome(hostvars, ansible_play_hosts, ansible_play_hosts_all) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(sites), a row for each site with C(name), C(state) (V(ok), V(failed), V(skipped)), C(host), C(where),
+      C(why) and C(summary), in the order of the inventory; C(table), the same as lines of text; C(failed), the hosts of
+      the sites that have failed; C(stopped), the hosts that have to stop; C(too_many), whether more sites have failed
+      than may; C(none_left), whether all have; C(unfinished), the hosts that another run has to take up.
+    - C(others), names of the sites of the inventory that are not in this run; C(speaker), the host for which what
+      concerns all sites is worked out, one of a site that is in order if there is one.
+    - C(clashes), sites of the inventory that have the same C(site_domain), by it.
+    - C(waves), the hosts of the present play in lists to be taken one after the other, each with one host of a site,
+      in the order of the play.
+  type: dict
+"""
+
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from ansible.errors import AnsibleError
+from jinja2.exceptions import UndefinedError
+
+# As the default of site_name says.
+DEFAULT_SITE = "site"
+REASON_LENGTH = 240
+HEAD_LENGTH = 50
+
+Variables = Mapping[str, t.Any]
+
+
+def sites_outcome(
+    hosts: Sequence[str],
+    hostvars: Mapping[str, Variables],
+    play_hosts: Sequence[str],
+    targets: Sequence[str],
+    *,
+    max_fail_percentage: float = 100,
+    unfinished_before: Sequence[str] = (),
+) -> dict[str, t.Any]:
+    """Return how the sites are doing to which the *hosts* belong that are or were in this run."""
+    facts = {host: notes(host, hostvars[host]) for host in hosts}
+    there = [host for host in hosts if host in set(targets) or facts[host]["doing"] is not None]
+    sites: dict[str, list[str]] = {}
+    for host in there:
+        sites.setdefault(facts[host]["site"], []).append(host)
+    rows = [row(name, members, facts, set(play_hosts)) for name, members in sites.items()]
+    state = {found["name"]: found["state"] for found in rows}
+    broken = [name for name in sites if state[name] == "failed"]
+    too_many = bool(sites) and 100 * len(broken) / len(sites) > float(max_fail_percentage)
+    others = [name for name in dict.fromkeys(facts[host]["site"] for host in hosts) if name not in sites]
+    alive = [host for host in there if host in set(play_hosts)]
+    unfinished = {host for name in sites if state[name] != "ok" for host in sites[name]}
+    return {
+        "sites": rows,
+        "table": table(rows, len(others)),
+        "others": others,
+        "speaker": next((host for host in alive if state[facts[host]["site"]] != "failed"), next(iter(alive), "")),
+        "failed": [host for name in broken for host in sites[name]],
+        "stopped": [host for host in there if too_many or facts[host]["site"] in broken],
+        "too_many": too_many,
+        "none_left": bool(sites) and len(broken) == len(sites),
+        "unfinished": [host for host in hosts if host in unfinished | set(unfinished_before) - set(there)],
+        "clashes": clashes(facts.values()),
+        "waves": waves(play_hosts, facts),
+    }
+
+
+def known(variables: Variables, name: str) -> t.Any:
+    """Return a variable of a host; None where it cannot be worked out, which is the matter of its own site alone."""
+    try:
+        value = variables.get(name)
+        return None if value is None else str(value)
+    except (AnsibleError, UndefinedError):
+        return None
+
+
+def notes(host: str, variables: Variables) -> dict[str, t.Any]:
+    """Return what is known of a host, with its site; one whose site cannot be worked out is a site of its own."""
+    site = known(variables, "site_name")
+    return {
+        "site": site or (host if "site_name" in variables else DEFAULT_SITE),
+        "domain": known(variables, "site_domain"),
+        "doing": variables.get("sites_doing"),
+        "failure": variables.get("sites_failure"),
+        "skipped": variables.get("sites_skipped"),
+        "summary": variables.get("__site_outcome"),
+    }
+
+
+def row(name: str, members: Sequence[str], facts: Mapping[str, Variables], alive: set[str]) -> dict[str, t.Any]:
+    """Return how one site is doing, by its first host that has a reason to give."""
+    summary = next((facts[host]["summary"] for host in members if facts[host]["summary"]), {})
+    plain = {"name": name, "host": "", "where": "", "why": "", "summary": summary}
+    for host in members:
+        failure = facts[host]["failure"]
+        if failure:
+            return {**plain, "state": "failed", "host": host, "where": failure["where"], "why": reason(failure)}
+    for host in members:
+        if facts[host]["doing"] and host not in alive:
+            why = "it did not answer any more, or a handler failed; its last lines above say which"
+            return {**plain, "state": "failed", "host": host, "where": facts[host]["doing"], "why": why}
+    for host in members:
+        if facts[host]["skipped"]:
+            why = "too many other sites had failed"
+            return {**plain, "state": "skipped", "host": host, "where": facts[host]["skipped"], "why": why}
+    return {**plain, "state": "ok"}
+
+
+def reason(failure: Mapping[str, str]) -> str:
+    """Return a failure as one line that fits into a table; the whole message stands where it happened."""
+    lines = [line.strip() for line in failure["msg"].splitlines() if line.strip()]
+    line = lines[0] if lines else ""
+    # A finding speaks for itself; what a module says often does not.
+    if not line.startswith("["):
+        # What is short is the head of what follows: "2 of 19 checks failed."
+        line = " ".join(lines[:2]) if len(line) < HEAD_LENGTH else line
+        line = f"{failure['task']}: {line}" if failure["task"] else line
+    return line if len(line) <= REASON_LENGTH else f"{line[: REASON_LENGTH - 1]}…"
+
+
+def table(rows: Sequence[Mapping[str, str]], others: int) -> list[str]:
+    """Return a line for each site below a head, and what was not in the run."""
+    cells = [("site", "result", "where and why")]
+    for found in rows:
+        why = f"{found['where']}, on {found['host']}: {found['why']}" if found["host"] else ""
+        cells.append((found["name"], found["state"], why))
+    width = max(len(name) for name, _state, _why in cells)
+    lines = [f"{name:<{width}}  {state:<7}  {why}".rstrip() for name, state, why in cells]
+    counts = {state: sum(found["state"] == state for found in rows) for state in ("ok", "failed", "skipped")}
+    lines.append(", ".join(f"{number} {state}" for state, number in counts.items()))
+    if others:
+        lines.append(f"{others} more in the inventory {'was' if others == 1 else 'were'} not in this run")
+    return lines
+
+
+def clashes(facts: Iterable[Variables]) -> dict[str, list[str]]:
+    """Return the names of the sites that want to have one domain, by the domain."""
+    users: dict[str, list[str]] = {}
+    for found in facts:
+        names = users.setdefault(found["domain"] or "", [])
+        if found["site"] not in names:
+            names.append(found["site"])
+    return {domain: names for domain, names in users.items() if domain and len(names) > 1}
+
+
+def waves(hosts: Sequence[str], facts: Mapping[str, Variables]) -> list[list[str]]:
+    """Return the hosts in lists to be taken one after the other: all first hosts of the sites, all second ones, ..."""
+    taken: dict[str, int] = {}
+    found: list[list[str]] = []
+    for host in hosts:
+        number = taken.get(facts[host]["site"], 0)
+        taken[facts[host]["site"]] = number + 1
+        if number == len(found):
+            found.append([])
+        found[number].append(host)
+    return found
+
+
+class FilterModule:
+    """The filter plugin."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return the filters by name."""
+        return {"sites_outcome": sites_outcome}
