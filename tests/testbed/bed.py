@@ -48,7 +48,7 @@ def _host_image(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> 
 
 
 def _bundle(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
-    print(bundle.lay_out(cache, recipes))
+    print(bundle.lay_out(cache, Recipes(cache, load_pins(before=True)) if options.before else recipes))
 
 
 def _status(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
@@ -96,7 +96,8 @@ def _host_down(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> N
 def _clean_cache(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
     if options.old:
         current = {cache.directory(name, recipes.key(name)) for name in recipes.specs}
-        current |= {bundle.directory(cache, recipes), mirror.directory(cache, recipes)}
+        before = Recipes(cache, load_pins(before=True))
+        current |= {mirror.directory(cache, recipes), *(bundle.directory(cache, each) for each in (recipes, before))}
         for path in {sibling for kept in current for sibling in kept.parent.glob("*")} - current:
             shutil.rmtree(path)
         return
@@ -120,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
         ("clean-cache", _clean_cache, "remove everything built, and the host image"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
+    commands.choices["bundle"].add_argument(
+        "--before", action="store_true", help="with the minor version of Kubernetes before, for tests of upgrades"
+    )
     _mirror_options(commands.choices["mirror"])
     _host_options(commands.choices["host-up"])
     commands.choices["host-down"].add_argument("name")

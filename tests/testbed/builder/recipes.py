@@ -23,10 +23,26 @@ _WORDS = {"usual", "source", "stand_in"}
 _IMAGE_FILE = "image.tar"
 
 
-def load_pins() -> dict[str, Any]:
-    """Read versions.toml."""
+def load_pins(*, before: bool = False) -> dict[str, Any]:
+    """Read versions.toml; with ``before``, for the bundle of the version before."""
     with (BED / "versions.toml").open("rb") as stream:
-        return tomllib.load(stream)
+        pins = tomllib.load(stream)
+    artefacts = pins["artefacts"]
+    pins["artefacts"] = {
+        name: _merged(artefacts.get(spec.pop("like", ""), {}), spec) for name, spec in artefacts.items()
+    }
+    instead = pins.pop("bundle-before")
+    if before:
+        pins["bundle"] = _merged(pins["bundle"], instead)
+    return pins
+
+
+def _merged(model: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Own words over those of the model, and so for the tables in them."""
+    tables = {
+        name: _merged(model[name], table) for name, table in own.items() if isinstance(table, dict) and name in model
+    }
+    return {**model, **own, **tables}
 
 
 class Recipes:

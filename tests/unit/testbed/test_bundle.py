@@ -143,3 +143,11 @@ def test_everything_is_pinned_and_everything_needed_is_there(tmp_path: Path) -> 
             assert re.fullmatch(r"[0-9a-f]{64}", spec["sha256"])
         if spec["kind"] == "go-install":
             assert spec["sum"].startswith("h1:")
+
+
+def test_the_bundle_of_the_version_before_has_another_k3s_and_nothing_else() -> None:
+    now, before = load_pins(), load_pins(before=True)
+    assert {name for name, item in now["bundle"].items() if before["bundle"][name] != item} == {"k3s"}
+    assert before["bundle"]["k3s"]["version"] < now["bundle"]["k3s"]["version"]
+    recipes = Recipes(Cache(Path("unused")), before)
+    assert recipes.needs("k3s-before") - recipes.needs("k3s") == {"kubernetes-before"}

@@ -1,7 +1,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of a cluster of three servers and an agent: changed, a disk lost, nodes removed and added, uninstalled.
+"""The life of a cluster of three servers and an agent: upgraded, changed, a disk lost, nodes out and in, uninstalled.
 
 The tests build on each other in their order.
 """
@@ -16,18 +16,22 @@ import ssl
 import subprocess
 import threading
 from base64 import b64decode
-from collections.abc import Iterator
-from http.client import HTTPException, HTTPSConnection
+from collections.abc import Callable, Iterator
+from functools import cache
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
+import testinfra
 import yaml
 from support.leftovers import LEFTOVERS
 
 from ..conftest import Kubectl, Machine, condition, variable
 
 ROOT = Path(__file__).resolve().parents[4]
+K3S_VERSION = yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())["k3s_version"]
+PORT = 30080
 # Stays in all later runs: another value would be one more change.
 CHANGED = {"k3s_config": {"kubelet-arg": ["max-pods=99"]}}
 LOSE_THE_DISK = """
@@ -37,8 +41,16 @@ systemctl daemon-reload
 """
 
 
+@cache
+def fixed_address(inventory: str) -> str:
+    """The address of the balancer, which a playbook that does not ask that host cannot know."""
+    balancer = testinfra.get_host("ansible://balancer", ansible_inventory=inventory)
+    return str(balancer.check_output("hostname --all-ip-addresses").split()[0])
+
+
 def run(inventory: str, playbook: str, **variables: Any) -> str:
     """Run a playbook of the collection to its good end; what it said."""
+    variables["site_kubernetes_address"] = fixed_address(inventory)
     done = subprocess.run(
         ["ansible-playbook", f"--inventory={inventory}", playbook, "--extra-vars", json.dumps(variables)],
         cwd=ROOT,
@@ -51,9 +63,9 @@ def run(inventory: str, playbook: str, **variables: Any) -> str:
     return done.stdout
 
 
-def build(inventory: str) -> dict[str, int]:
+def build(inventory: str, **variables: Any) -> dict[str, int]:
     """Bring the cluster to its described state: how much that changed, by host."""
-    output = run(inventory, str(ROOT / "molecule/resources/converge_cluster.yml"), **CHANGED)
+    output = run(inventory, str(ROOT / "molecule/resources/converge_cluster.yml"), **variables)
     return {host: int(count) for host, count in re.findall(r"^(\S+)\s+: .*\bchanged=(\d+)", output, re.M)}
 
 
@@ -106,22 +118,111 @@ def is_ready(address: str, administrator: ssl.SSLContext) -> bool:
 
 
 @contextlib.contextmanager
-def watched(addresses: list[str], administrator: ssl.SSLContext) -> Iterator[list[set[str]]]:
-    """Ask all servers again and again: the servers that were not ready, by round."""
-    rounds: list[set[str]] = []
+def repeated(ask: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Ask again and again: the answers in their order."""
+    answers: list[Any] = []
     stop = threading.Event()
 
-    def ask() -> None:
+    def work() -> None:
         while not stop.wait(0.2):
-            rounds.append({address for address in addresses if not is_ready(address, administrator)})
+            answers.append(ask())
 
-    watcher = threading.Thread(target=ask, daemon=True)
-    watcher.start()
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
     try:
-        yield rounds
+        yield answers
     finally:
         stop.set()
-        watcher.join()
+        worker.join()
+
+
+def away(addresses: list[str], administrator: ssl.SSLContext) -> Callable[[], set[str]]:
+    """A question for the servers that are not ready."""
+    return lambda: {address for address in addresses if not is_ready(address, administrator)}
+
+
+def list_nodes(address: str, administrator: ssl.SSLContext) -> str:
+    """One call of the API, as a client makes it that does not try again: what went wrong, if anything did."""
+    connection = HTTPSConnection(address, 6443, timeout=20, context=administrator)
+    try:
+        connection.request("GET", "/api/v1/nodes")
+        answer = connection.getresponse()
+        return (
+            "" if answer.status == 200 and len(json.loads(answer.read())["items"]) == 4 else f"status {answer.status}"
+        )
+    except (OSError, HTTPException) as error:
+        return repr(error)
+    finally:
+        connection.close()
+
+
+def answers(address: str) -> bool:
+    """Whether the workload answers at the port that every node has for it."""
+    connection = HTTPConnection(address, PORT, timeout=10)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read() == b"here\n"
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def workload(kubectl: Kubectl) -> None:
+    """A web server on every node, and a port on every node that leads to one of them."""
+    labels = {"app": "workload"}
+    container = {
+        "name": "web",
+        "image": "docker.io/rancher/mirrored-library-busybox:1.37.0",
+        "command": ["sh", "-c", "mkdir /www && echo here >/www/index.html && exec httpd -f -h /www"],
+    }
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 0}}
+    selector = {"selector": {"matchLabels": labels}, "template": template}
+    items = [
+        {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "workload"}, "spec": selector},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "workload"},
+            "spec": {"type": "NodePort", "selector": labels, "ports": [{"port": 80, "nodePort": PORT}]},
+        },
+    ]
+    kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    kubectl("rollout", "status", "daemonset/workload", "--timeout=180s")
+
+
+def versions(kubectl: Kubectl) -> set[str]:
+    return {node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes_now(kubectl).values()}
+
+
+@pytest.mark.usefixtures("workload")
+def test_an_upgrade_loses_no_call_no_quorum_and_no_workload(
+    inventory: str,
+    machines: list[Machine],
+    servers: list[Machine],
+    kubectl: Kubectl,
+    administrator: ssl.SSLContext,
+) -> None:
+    nodes = nodes_now(kubectl)
+    addresses = [address(nodes[server.node]) for server in servers]
+    assert versions(kubectl).isdisjoint({K3S_VERSION})
+    with (
+        repeated(away(addresses, administrator)) as rounds,
+        repeated(lambda: list_nodes(fixed_address(inventory), administrator)) as calls,
+        repeated(lambda: [name for name, node in nodes.items() if not answers(address(node))]) as silences,
+    ):
+        build(inventory)
+    print(f"{len(calls)} calls through the fixed address, {len(silences)} rounds of the workload on 4 nodes")
+    assert versions(kubectl) == {K3S_VERSION}
+    assert [call for call in calls if call] == []
+    assert [nodes for nodes in silences if nodes] == []
+    # Each server was away for a while, so the calls are worth something.
+    assert set.union(*rounds) == set(addresses)
+    assert max(len(missing) for missing in rounds) == 1
+    assert_whole(kubectl, machines)
+    snapshots = servers[0].host.check_output("ls /var/lib/rancher/k3s/server/db/snapshots").split()
+    assert len([name for name in snapshots if name.startswith(f"before-{K3S_VERSION.replace('+', '-')}-")]) == 1
 
 
 def test_a_change_restarts_one_node_at_a_time(
@@ -130,14 +231,14 @@ def test_a_change_restarts_one_node_at_a_time(
     nodes = nodes_now(kubectl)
     addresses = [address(nodes[server.node]) for server in servers]
     before = processes(machines)
-    with watched(addresses, administrator) as rounds:
-        changed = build(inventory)
+    with repeated(away(addresses, administrator)) as rounds:
+        changed = build(inventory, **CHANGED)
     after = processes(machines)
     assert [name for name in before if before[name] == after[name]] == []
     assert min(changed[machine.name] for machine in machines) > 0
     # Each was away for a while, so the watch sees what it is for; and none while another was.
     assert set.union(*rounds) == set(addresses)
-    assert max(len(away) for away in rounds) == 1
+    assert max(len(missing) for missing in rounds) == 1
     assert_whole(kubectl, machines)
     assert {node["status"]["capacity"]["pods"] for node in nodes_now(kubectl).values()} == {"99"}
 
@@ -149,7 +250,7 @@ def test_a_server_whose_disk_was_lost_comes_back_to_its_cluster(
     identity = ("get", "namespace", "kube-system", "--output=jsonpath={.metadata.uid}")
     cluster = kubectl(*identity)
     servers[0].host.check_output(LOSE_THE_DISK)
-    changed = build(inventory)
+    changed = build(inventory, **CHANGED)
     assert kubectl(*identity) == cluster
     assert_whole(kubectl, machines)
     assert [changed[machine.name] for machine in machines if machine != servers[0]] == [0] * (len(machines) - 1)
@@ -167,7 +268,7 @@ def test_nodes_leave_the_cluster(
 
 
 def test_nodes_that_left_join_again(inventory: str, machines: list[Machine], kubectl: Kubectl) -> None:
-    build(inventory)
+    build(inventory, **CHANGED)
     assert_whole(kubectl, machines)
 
 
