@@ -784,6 +784,20 @@ CLUSTER = (
         ),
     ),
     Entry(
+        id="K8S-04",
+        title="The credential plugin of the kubeconfig gives credentials",
+        expected="credentials within {timeout} seconds",
+        cause=(
+            "The plugin is not installed on the machine that runs the module, has failed there, or waits for "
+            "something: a login in a browser, an answer to a question, a server that is not there."
+        ),
+        fix=(
+            "On that machine and as the same user, set the plugin up and log in until kubectl get nodes works there "
+            "without a question; or give a kubeconfig with a token or a certificate. Raise timeout only if the plugin "
+            "is known to be slow."
+        ),
+    ),
+    Entry(
         id="K8S-10",
         title="The name {host} of the API server resolves",
         expected="an address for {host}",

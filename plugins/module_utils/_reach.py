@@ -15,13 +15,16 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-import threading
 import time
 import typing as t
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Warned
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 # A certificate that ends this soon is a warning: site certificates are renewed well before.
 EXPIRY_WARNING_DAYS = 14
@@ -267,28 +270,15 @@ def lookup(host: str, port: int, *, timeout: float) -> list[tuple[t.Any, ...]]:
 
     Raises C(OSError) (C(gaierror) included), or C(TimeoutError).
     """
-    result: list[list[tuple[t.Any, ...]]] = []
-    error: list[Exception] = []
 
-    def ask() -> None:
+    def ask() -> list[tuple[t.Any, ...]]:
         try:
-            result.append(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
-        except OSError as exc:
-            error.append(exc)
+            return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except ValueError as exc:
             # A label that is empty or longer than 63 characters, a NUL.
-            error.append(OSError(errno.EINVAL, f"not a host name ({exc})"))
-        except Exception as exc:
-            error.append(exc)  # without it, the caller would take it for a name server that is silent
+            raise OSError(errno.EINVAL, f"not a host name ({exc})") from exc
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if error:
-        raise error[0]
-    if not result:
-        raise TimeoutError("name resolution")
-    return result[0]
+    return within(timeout, ask)
 
 
 def lookup_problem(exc: OSError, *, timeout: float) -> str:

@@ -41,6 +41,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     Skipped,
     Warned,
 )
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import (
     TIMED_OUT,
     Address,
@@ -318,7 +319,9 @@ class Examination:
         attempt = 0
         while True:
             try:
-                return call_once(operation, virtual=self.store.addressing_style == "virtual", **arguments)
+                return call_once(
+                    operation, virtual=self.store.addressing_style == "virtual", timeout=self.store.timeout, **arguments
+                )
             except S3Error as exc:
                 attempt += 1
                 if exc.code not in TRANSIENT or attempt > self.store.retries:
@@ -1007,21 +1010,21 @@ def refuse_another_region(response: tuple[t.Any, t.Mapping[str, t.Any]] | None, 
         raise ClientError(dict(response[1]), operation.name)
 
 
-def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments: t.Any) -> Answer:
-    """Run one boto3 operation and turn whatever it raises into C(S3Error)."""
+def call_once(operation: t.Callable[..., Answer], *, virtual: bool, timeout: float, **arguments: t.Any) -> Answer:
+    """Run one boto3 operation, to its end within C(timeout), and turn whatever it raises into C(S3Error)."""
     from botocore import exceptions  # noqa: PLC0415  see _imports.py
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
     name = "".join(word.capitalize() for word in operation.__name__.split("_"))
     try:
-        return operation(**arguments)
+        return within(timeout, lambda: operation(**arguments))
     except exceptions.ClientError as exc:
         raise from_client_error(name, exc.response) from exc
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as exc:
         raise Failed(str(exc), id="S3-38") from exc
     except exceptions.ParamValidationError as exc:
         raise S3Error(operation=name, code="InvalidBucketName", words=str(exc)) from exc
-    except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as exc:
+    except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError, TimeoutError) as exc:
         raise Unanswered(operation=name, code="no answer in time") from exc
     except (
         exceptions.ConnectionClosedError,

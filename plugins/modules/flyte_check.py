@@ -67,6 +67,7 @@ options:
     description:
       - File with the address of Flyte's cluster and a user's credentials.
       - Without it the cluster is not looked at.
+      - A credential plugin in it (C(exec)) is run on the machine that runs the module, and has O(timeout) to answer.
     type: path
   context:
     description:

@@ -101,6 +101,7 @@ options:
     description:
       - File with the address of Flyte's cluster and a user's credentials.
       - Without it, causes that only the cluster knows are not found, and Flyte removes the objects within a day.
+      - A credential plugin in it (C(exec)) is run on the machine that runs the module, and has O(timeout) to answer.
     type: path
   context:
     description:

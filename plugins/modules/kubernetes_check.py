@@ -24,6 +24,8 @@ options:
     description:
       - File with the address of the cluster and a user's credentials.
       - Without it, the file that the environment variable C(KUBECONFIG) names, else C(~/.kube/config).
+      - A credential plugin in it (C(exec)) is run on the machine that runs the module, without anybody to answer it,
+        and has O(timeout) to give credentials.
     type: path
   context:
     description:

@@ -48,7 +48,7 @@ options:
       - Without it, the CAs that the system trusts are taken.
     type: path
   timeout:
-    description: Seconds to wait for a connection, and for each answer.
+    description: Seconds to wait for a connection, and for each answer until all of it is there.
     type: float
     default: 10
   user:

@@ -4,11 +4,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_port, refuse_retries, refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import (
+    refuse_port,
+    refuse_retries,
+    refuse_wait,
+    within,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,3 +40,16 @@ def test_a_number_out_of_its_range_is_refused_by_its_options_name(
     refuse("the_option", good)
     with pytest.raises(ValueError, match=rf"^the_option: {bad:g} is no .*; give one "):
         refuse("the_option", bad)
+
+
+def test_what_takes_longer_than_it_may_is_left_alone() -> None:
+    done = threading.Event()
+    with pytest.raises(TimeoutError):  # else this would never end
+        within(0.1, done.wait)
+    done.set()
+
+
+def test_what_ends_in_time_returns_or_raises_as_it_does_by_itself() -> None:
+    assert within(30, lambda: None) is None
+    with pytest.raises(KeyboardInterrupt):
+        within(30, lambda: exec("raise KeyboardInterrupt"))

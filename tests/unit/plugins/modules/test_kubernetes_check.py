@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.kubernetes_api import TOKEN, FakeApi, items, kubernetes_api, named, node, pod
 from support.modules import Result, run_module
 from support.pki import Authority
@@ -228,6 +229,19 @@ def test_a_proxy_on_the_way_is_named_without_its_password(
     assert result.statuses("failed") == ["K8S-15"]
     assert result.row("K8S-15")["observed"].endswith(f"(asked through the proxy http://127.0.0.1:{port})")
     assert "NO_PROXY" in result.row("K8S-15")["fix"]
+def test_a_plugin_that_hangs_costs_the_timeout_once_and_is_what_fails(api: FakeApi, tmp_path: Path) -> None:
+    path = api.kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sleep", "args": ["60"]}
+    document["users"][0]["user"] = {"exec": plugin}
+    path.write_text(yaml.safe_dump(document))
+    result = check(path, timeout=0.3)
+    assert result.statuses("failed") == ["K8S-04"]
+    assert result.row("K8S-04")["observed"].endswith("no answer within 0.3 seconds")
+    assert result.row("K8S-01")["observed"] == "skipped because K8S-04 failed"
+    assert api.asked == []
+
+
     assert "of-the-proxy" not in result.output
 
 

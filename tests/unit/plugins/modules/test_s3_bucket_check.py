@@ -414,18 +414,18 @@ def test_a_key_that_boto3_found_and_no_header_can_carry_is_told_without_its_word
     assert "canary" not in str(result.values)
 
 
-@pytest.mark.parametrize("stalls", [True, False])
-def test_a_body_that_ends_in_the_middle_is_no_answer(store: FakeStore, stalls: bool) -> None:
+@pytest.mark.parametrize("way", ["stalls", "trickles", "breaks off"])
+def test_a_body_that_ends_in_the_middle_is_no_answer(store: FakeStore, way: str) -> None:
     def cut(message: Message) -> Message:
         answer = store.answer(message)
         if store.requests[-1:] == ["GetObject"]:
-            answer.missing, answer.stalls = 10, stalls
+            answer.missing, answer.stalls, answer.trickles = 30, way == "stalls", way == "trickles"
         return answer
 
     with proxy(None, Hooks(request=cut)) as address:
         result = run(store, endpoint=address, timeout=0.5)
     assert result.statuses("failed") == ["S3-23"], result["msg"]
-    seen = "GetObject gave no answer in time" if stalls else "GetObject gave ConnectionClosed"
+    seen = "GetObject gave ConnectionClosed" if way == "breaks off" else "GetObject gave no answer in time"
     assert seen in [row["observed"] for row in result["checks"]]
 
 
