@@ -107,7 +107,7 @@ class Admin:
         from minio.credentials import StaticProvider  # noqa: PLC0415
 
         self._server = server
-        self._address: Address = parse_url(server.endpoint)
+        self._address: Address = parse_option("endpoint", server.endpoint)
         self._pool = urllib3.PoolManager(
             cert_reqs="CERT_REQUIRED",
             ca_certs=server.ca_file,

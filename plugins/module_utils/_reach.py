@@ -60,12 +60,33 @@ class Address:
         return f"{self.scheme}://{host}" + ("" if self.port == usual else f":{self.port}")
 
 
+def refuse_password(url: str) -> None:
+    """Raise C(ValueError) where an address holds a user, and with it a secret, which goes into no message.
+
+    It need not stand where a parser finds it: a password with a slash ends the host's part too early.
+    """
+    if "@" in url:
+        raise ValueError("an address must not hold a user name or password")
+
+
+def hide_passwords(module: AnsibleModule, *options: str) -> None:
+    """Let Ansible mask addresses that C(refuse_password) refuses where it shows the arguments of the task."""
+    for name in options:
+        given = module.params[name] or []
+        module.no_log_values.update(url for url in ([given] if isinstance(given, str) else given) if "@" in url)
+
+
+def parse_option(name: str, url: str) -> Address:
+    """The address in an option. Raises C(ValueError), with the option's name and a text for people."""
+    try:
+        return parse_url(url)
+    except ValueError as exc:
+        raise ValueError(f"{name}: {exc}") from exc
+
+
 def parse_url(url: str) -> Address:
     """Split an address. Raises C(ValueError), with a text for people, for what is none."""
-    if "@" in url:
-        # The address itself holds a secret then; it must not appear in the message. It need not stand where a parser
-        # finds it: a password with a slash ends the host's part too early.
-        raise ValueError("an address must not hold a user name or password; give them as options of their own")
+    refuse_password(url)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no address of the form https://host:port")

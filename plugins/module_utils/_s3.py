@@ -46,6 +46,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._reach import (
     TIMED_OUT,
     Address,
     ReachIds,
+    parse_option,
     parse_url,
     reach,
     speaks_tls,
@@ -154,8 +155,10 @@ class Examination:
         self.store = store
         self.buckets = buckets
         self.write = write
-        self.address = parse_endpoint(store.endpoint)
-        self.public = parse_endpoint(store.public_endpoint or store.endpoint)
+        self.address = parse_endpoint("endpoint", store.endpoint)
+        self.public = (
+            parse_endpoint("public_endpoint", store.public_endpoint) if store.public_endpoint else self.address
+        )
         self.report = Report(
             CATALOGUE,
             endpoint=self.address.endpoint,
@@ -945,11 +948,11 @@ def same(content: bytes, expected: bytes, *, id: str = "S3-40") -> str:
     return "allowed, and the content is the same"
 
 
-def parse_endpoint(url: str) -> Address:
-    """An address of a store. Raises C(ValueError), with a text for people."""
-    address = parse_url(url)
+def parse_endpoint(option: str, url: str) -> Address:
+    """An address of a store. Raises C(ValueError), with the option's name and a text for people."""
+    address = parse_option(option, url)
     if address.path.strip("/"):
-        raise ValueError(f"{url!r} has a path; an S3 store needs a host name (or a port) of its own")
+        raise ValueError(f"{option}: {url!r} has a path; an S3 store needs a host name (or a port) of its own")
     return address
 
 

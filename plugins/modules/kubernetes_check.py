@@ -292,10 +292,12 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights im
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._pod import (
     Plan,
+    Service,
     admission_row,
     parse_service,
     probe_network,
 )
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "kubeconfig": {"type": "path"},
@@ -363,6 +365,14 @@ def needs_of(given: dict[str, t.Any]) -> Needs:
     )
 
 
+def services_of(given: dict[str, t.Any], option: str, *, registry: bool = False) -> list[Service]:
+    """The services in an option. Raises C(ValueError), with the option's name."""
+    try:
+        return [parse_service(text, registry=registry) for text in given[option]]
+    except ValueError as exc:
+        raise ValueError(f"{option}: {exc}") from exc
+
+
 def plan_of(given: dict[str, t.Any]) -> Plan:
     """The pod that the options describe. Raises C(ValueError)."""
     for name in ("timeout", "pod_timeout"):
@@ -380,10 +390,7 @@ def plan_of(given: dict[str, t.Any]) -> Plan:
     return Plan(
         image=given["pod_image"],
         namespace=given["namespace"],
-        services=[
-            *(parse_service(text) for text in given["pod_services"]),
-            *(parse_service(text, registry=True) for text in given["pod_registries"]),
-        ],
+        services=[*services_of(given, "pod_services"), *services_of(given, "pod_registries", registry=True)],
         authority="\n".join(authorities),
         timeout=given["timeout"],
         deadline=given["pod_timeout"],
@@ -395,6 +402,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     require(module, KUBERNETES)
     given = module.params
+    hide_passwords(module, "pod_services", "pod_registries")
     try:
         needs, plan = needs_of(given), plan_of(given)
     except ValueError as exc:

@@ -42,7 +42,9 @@ def run_module(
     main: Callable[[], None], arguments: dict[str, Any], *, check: bool = False, diff: bool = False
 ) -> Result:
     """Run C(main) and return its result. It must end as a module does, by exit_json or fail_json."""
-    given = {**arguments, "_ansible_check_mode": check, "_ansible_diff": diff}
+    # With the arguments in the answer, as Ansible asks for it at its higher levels of detail.
+    details = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_inject_invocation": True}
+    given = {**arguments, **details}
     output = io.StringIO()
     with (
         mock.patch.object(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()),

@@ -642,7 +642,10 @@ def test_the_pod_is_admitted_where_the_namespace_is_restricted(cluster: Cluster)
     [
         ({"pod_services": ["postgresql://"]}, "postgresql://"),
         ({"pod_services": ["tcp://host"]}, "no port"),
-        ({"pod_services": ["https://user:hidden-word@host"]}, "user name"),
+        (
+            {"pod_services": ["https://user:with/hidden-word@host"]},
+            "pod_services: an address must not hold a user name",
+        ),
         ({"pod_ca_files": ["/nonexistent/ca.crt"]}, "/nonexistent/ca.crt"),
         ({"pod_timeout": 0}, "above 0"),
         ({"pod_image": IMAGE, "namespace": ""}, "needs a namespace"),

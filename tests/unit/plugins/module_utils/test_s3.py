@@ -45,9 +45,9 @@ def test_what_is_no_bucket_is_refused(given: Any) -> None:
 
 
 def test_a_store_has_no_path() -> None:
-    assert parse_endpoint("https://s3.example.com/").host == "s3.example.com"
-    with pytest.raises(ValueError, match="has a path"):
-        parse_endpoint("https://example.com/s3")
+    assert parse_endpoint("endpoint", "https://s3.example.com/").host == "s3.example.com"
+    with pytest.raises(ValueError, match=r"^endpoint: 'https://example.com/s3' has a path"):
+        parse_endpoint("endpoint", "https://example.com/s3")
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,28 @@ def test_an_answer_that_trickles_ends_at_the_time_limit() -> None:
     assert result["msg"].startswith(f"Cannot read user flyte at {address}: no whole answer within 0.5 seconds. Check")
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # an option that cannot be meant, what the message says of it
+        (
+            {"endpoint": "https://user:with/canary-word@s3.example.com"},
+            "endpoint: an address must not hold a user name",
+        ),
+        ({"endpoint": "s3.example.com"}, "endpoint: 's3.example.com' is no address"),
+        ({"timeout": 0}, "timeout: 0 is no number of seconds"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name_before_anything_is_asked(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    monkeypatch.delattr(FakeServer, "user_info")
+    result = run(**changes)
+    assert result["reason"] == "refused"
+    assert result["msg"].startswith(words)
+    assert "canary-word" not in result.output
+
+
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "minio", None)
     result = run()
