@@ -392,8 +392,8 @@ S3 = (
     ),
     Entry(
         id="S3-39",
-        title="{endpoint} gives no unknown errors",
-        expected="an answer this check knows",
+        title="{endpoint} gives answers that are known",
+        expected="an answer in the form of S3, and an error, if any, that this check knows",
         cause="The store refused with an error that this check does not know; it is shown whole above.",
         fix=(
             "Look the error up in the store's documentation and log; please report it, so that the check can name "

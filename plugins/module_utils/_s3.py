@@ -58,6 +58,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
     TRANSIENT,
     S3Error,
     Unanswered,
+    Unreadable,
     Unroutable,
     from_client_error,
     parse_error,
@@ -76,6 +77,7 @@ MIB = 1024 * 1024
 SIGNED_SIZE = MIB + 512 * 1024  # above the 1 MiB at which NGINX stops unless told otherwise
 PART_SIZE = 5 * MIB  # the least that S3 takes for a part that is not the last
 SIGNED_URL_SECONDS = 300
+LONGEST_WORDS = 200  # of a parser, which quotes all that it could not read
 LONGEST_BODY = 16 * MIB  # of an answer to a plain request; what is asked for is far smaller
 
 # While one of these stands, nothing else can be asked.
@@ -1046,7 +1048,8 @@ def call_once(operation: t.Callable[..., Answer], *, virtual: bool, timeout: flo
     except exceptions.BotoCoreError as exc:
         raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
     except (ResponseParserError, ValueError) as exc:  # a body that is no XML, a date that is none
-        raise S3Error(operation=name, code="an answer that cannot be read", words=type(exc).__name__) from exc
+        words = " ".join(str(exc).split())[:LONGEST_WORDS]
+        raise Unreadable(operation=name, code="an answer that cannot be read", words=words) from exc
 
 
 class TooLong(http.client.HTTPException):

@@ -434,17 +434,19 @@ NO_DATE = b"<ListBucketResult><Contents><Key>k</Key><LastModified>garbage</LastM
 
 
 @pytest.mark.parametrize(
-    ("operation", "changes", "row", "seen"),
+    ("operation", "changes", "row", "seen_and_cause"),
     [
-        # whose answer is spoiled, and how; the row that fails; what is seen
-        ("UploadPart", {"headers": {}}, "S3-15", "an answer holds no ETag"),
-        ("CreateMultipartUpload", {"body": NO_UPLOAD}, "S3-15", "an answer holds no UploadId"),
-        ("ListObjectsV2", {"body": NO_DATE}, "S3-39", "ListObjectsV2 gave an answer that cannot be read"),
-        ("GetObject", {"headers": {"last-modified": "?"}}, "S3-39", "GetObject gave an answer that cannot be read"),
+        # whose answer is spoiled, and how; the row that fails; what is seen, and why
+        ("UploadPart", {"headers": {}}, "S3-15", ["an answer holds no ETag", "drops headers"]),
+        ("CreateMultipartUpload", {"body": NO_UPLOAD}, "S3-15", ["an answer holds no UploadId", "changes bodies"]),
+        ("ListObjectsV2", {"body": NO_DATE}, "S3-39",
+         ['ListObjectsV2 gave an answer that cannot be read: Invalid timestamp "garbage"', "not what S3 answers"]),
+        ("GetObject", {"headers": {"last-modified": "?"}}, "S3-39",
+         ["GetObject gave an answer that cannot be read", "not what S3 answers"]),
     ],
-)
-def test_an_answer_that_is_not_whole_fails_a_check(
-    store: FakeStore, operation: str, changes: dict[str, Any], row: str, seen: str
+)  # fmt: skip
+def test_an_answer_that_is_not_whole_fails_a_check_and_says_why(
+    store: FakeStore, operation: str, changes: dict[str, Any], row: str, seen_and_cause: list[str]
 ) -> None:
     def spoil(message: Message) -> Message:
         answer = store.answer(message)
@@ -453,7 +455,9 @@ def test_an_answer_that_is_not_whole_fails_a_check(
     with proxy(None, Hooks(request=spoil)) as address:
         result = run(store, endpoint=address)
     assert result.statuses("failed") == [row], result["msg"]
+    seen, cause = seen_and_cause
     assert result.row(row)["observed"].startswith(seen)
+    assert cause in result.row(row)["cause"]
     assert store.objects == {}
 
 
