@@ -101,7 +101,7 @@ options:
     default: ""
   system_namespaces:
     description:
-      - Namespaces whose pods must all run.
+      - Namespaces whose pods must all run. In each there must be one at least.
     type: list
     elements: str
     default: [kube-system]
