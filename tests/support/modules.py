@@ -33,6 +33,13 @@ class Result:
         """The ids of the checks with this status, each once, in order."""
         return list(dict.fromkeys(row["id"] for row in self.values["checks"] if row["status"] == status))
 
+    def assert_fails_only(self, id: str, *words: str) -> None:
+        """One check failed, with one of the words in what was seen of it, and with cause and remedy."""
+        assert self.statuses("failed") == [id], self.values["msg"]
+        rows = [row for row in self.values["checks"] if row["status"] == "failed"]
+        assert any(word in row["observed"] for row in rows for word in words), self.values["msg"]
+        assert all(row["cause"] and row["fix"] for row in rows), self.values["msg"]
+
     def row(self, id: str) -> dict[str, str]:
         """The first row of this id."""
         return next(row for row in self.values["checks"] if row["id"] == id)

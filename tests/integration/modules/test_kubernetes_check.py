@@ -480,10 +480,7 @@ def test_each_fault_fails_its_own_check_and_nothing_else(cluster: Cluster, fault
     _what, id, breaking, words = fault
     with breaking(cluster) as changes:
         result = cluster.check(**changes)
-    assert result.statuses("failed") == [id], result["msg"]
-    assert words in result.row(id)["observed"]
-    assert result.row(id)["cause"]
-    assert result.row(id)["fix"]
+    result.assert_fails_only(id, words)
     assert cluster.left() == []
 
 
