@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.apiserver import ADMINISTRATOR, LOOPBACK, NAME, ApiServer, apiserver
 from support.flyte import wait_for
 from support.modules import Result, run_module
@@ -188,6 +189,17 @@ def elsewhere(address: str) -> Fault:
 def lost(cluster: Cluster) -> Iterator[Json]:
     with black_hole() as port, elsewhere(f"https://{LOOPBACK}:{port}")(cluster) as changes:
         yield {**changes, "timeout": 1}
+
+
+@contextlib.contextmanager
+def plugin_hangs(cluster: Cluster) -> Iterator[Json]:
+    """With a certificate beside it that would do."""
+    path = cluster.server.kubeconfig(client=cluster.clients["good"])
+    document = yaml.safe_load(path.read_text())
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sleep", "args": ["60"]}
+    document["users"][0]["user"]["exec"] = plugin
+    path.write_text(yaml.safe_dump(document))
+    yield {"kubeconfig": path, "timeout": 1}
 
 
 @contextlib.contextmanager
@@ -422,6 +434,7 @@ FAULTS: list[tuple[str, str, Fault, str]] = [
     ("no kubeconfig", "K8S-01", options(kubeconfig="/nonexistent/kubeconfig"), "no file"),
     ("client's certificate expired", "K8S-02",
      kubeconfig(lambda cluster: cluster.server.kubeconfig(client=cluster.clients["expired"])), "expired"),
+    ("credential plugin hangs", "K8S-04", plugin_hangs, "no answer within 1 seconds"),
     ("name unknown", "K8S-10", elsewhere("https://nowhere.invalid:6443"), "not known"),
     ("lost packets", "K8S-11", lost, "no answer"),
     ("closed port", "K8S-12", elsewhere(f"https://{LOOPBACK}:{free_port()}"), "refused"),
@@ -449,6 +462,7 @@ FAULTS: list[tuple[str, str, Fault, str]] = [
     ("controller crashes", "K8S-34", system_pod("traefik", waiting("CrashLoopBackOff")), "traefik: CrashLoopBackOff"),
     ("image cannot be pulled", "K8S-28", system_pod("broken", waiting("ImagePullBackOff", "no such host")),
      "broken: ImagePullBackOff (no such host)"),
+    ("no pod in a namespace", "K8S-28", options(system_namespaces=["default"]), "no pod"),
     ("pod not placed", "K8S-28", system_pod("broken", {"phase": "Pending", "conditions": [UNPLACED]}),
      "Unschedulable (Insufficient cpu)"),
     ("no right to make Deployments", "K8S-29", user_without(without("create", "deployments")),
