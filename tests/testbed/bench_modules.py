@@ -39,9 +39,16 @@ TIMEOUT = 2.0
 BUCKET = "flyte-data"
 PASSWORD = "BenchPassword"
 POSTGRESQL = 17
+# What a module imports when it starts to ask.
+LIBRARY = {
+    "s3_bucket_check": "boto3",
+    "postgresql_check": "psycopg2",
+    "kubernetes_check": "kubernetes.client",
+    "flyte_check": "kubernetes.client",
+}
 # What it prints is a JSON document: the module's own seconds, without the imports, and its result.
 _RUN = (
-    "import importlib, json, sys, time; from support.modules import run_module; import boto3, psycopg2;"
+    "import importlib, json, sys, time; from support.modules import run_module; importlib.import_module(sys.argv[2]);"
     "module = importlib.import_module('ansible_collections.flyte.onprem.plugins.modules.' + sys.argv[1]);"
     "started = time.monotonic(); values = run_module(module.main, json.load(sys.stdin)).values;"
     "print(json.dumps([time.monotonic() - started, values]))"
@@ -71,7 +78,7 @@ def seconds(module: str, arguments: Mapping[str, Any], *, passes: bool, rounds: 
     for _ in range(rounds):
         started = time.monotonic()
         done = subprocess.run(
-            [sys.executable, "-c", _RUN, module],
+            [sys.executable, "-c", _RUN, module, LIBRARY[module]],
             input=json.dumps(arguments),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)},
             stdout=subprocess.PIPE,
@@ -128,15 +135,32 @@ def _database(leaf: Leaf) -> Iterator[int]:
         yield cluster.port
 
 
+def _kubeconfig(server: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "bench", "cluster": {"server": server}}],
+        "users": [{"name": "bench", "user": {"token": PASSWORD}}],
+        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
+        "current-context": "bench",
+    }
+
+
 def _dead() -> list[Figure]:
     """What it costs where nothing answers."""
     found = []
     store = {"access_key": "flyte", "secret_key": PASSWORD, "buckets": [BUCKET], "timeout": TIMEOUT}
     database = {"password": PASSWORD, "sslmode": "require", "timeout": TIMEOUT}
-    with black_hole() as port:
+    with black_hole() as port, tempfile.TemporaryDirectory(prefix="flyte-onprem-bench-") as scratch:
+        there = f"https://127.0.0.1:{port}"
+        kubeconfig = Path(scratch) / "kubeconfig"
+        kubeconfig.touch(mode=0o600)
+        kubeconfig.write_text(json.dumps(_kubeconfig(there)))
         cases = {
-            "s3_bucket_check, packets lost": ("s3_bucket_check", {**store, "endpoint": f"https://127.0.0.1:{port}"}),
+            "s3_bucket_check, packets lost": ("s3_bucket_check", {**store, "endpoint": there}),
             "postgresql_check, packets lost": ("postgresql_check", {**database, "host": "127.0.0.1", "port": port}),
+            "kubernetes_check, packets lost": ("kubernetes_check", {"kubeconfig": str(kubeconfig), "timeout": TIMEOUT}),
+            "flyte_check, packets lost": ("flyte_check", {"url": there, "timeout": TIMEOUT}),
             "s3_bucket_check, name unknown": ("s3_bucket_check", {**store, "endpoint": "https://s3.nowhere.invalid"}),
             "postgresql_check, name unknown": ("postgresql_check", {**database, "host": "db.nowhere.invalid"}),
         }
