@@ -12,6 +12,7 @@ What refuses a number raises C(ValueError) with the option's name and a text for
 from __future__ import annotations
 
 import threading
+import time
 import typing as t
 
 LONGEST_WAIT = 86400  # a day; longer ones overflow in the libraries that wait
@@ -46,16 +47,24 @@ def within(seconds: float, call: t.Callable[[], Returned]) -> Returned:
     """
     returned: list[Returned] = []
     raised: list[BaseException] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
             returned.append(call())
         except BaseException as exc:
             raised.append(exc)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
+    deadline = time.monotonic() + seconds
+    try:
+        threading.Thread(target=run, daemon=True).start()
+        ended.wait(seconds)
+    except BaseException:  # by a signal to end
+        # What is under way would else be done after the cleaning up.
+        ended.wait(max(0.0, deadline - time.monotonic()))
+        raise
     if raised:
         raise raised[0]
     if not returned:

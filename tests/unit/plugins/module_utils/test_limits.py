@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,3 +55,18 @@ def test_what_ends_in_time_returns_or_raises_as_it_does_by_itself() -> None:
     assert within(30, lambda: None) is None
     with pytest.raises(KeyboardInterrupt):
         within(30, lambda: exec("raise KeyboardInterrupt"))
+
+
+def test_a_signal_to_end_waits_for_what_is_under_way() -> None:
+    ended = []
+
+    def call() -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(0.3)
+        ended.append("the call")
+
+    main = threading.main_thread().ident
+    assert main
+    with pytest.raises(KeyboardInterrupt):
+        within(30, call)
+    assert ended == ["the call"]
