@@ -99,17 +99,13 @@ def site_report(parts, hostvars):
 def fail_once(areas):
     """Skip what pods see of a service that is down, where the check of the service itself has failed for it."""
     failed = {
-        (row["id"], address_in(row["title"])): row["id"]
-        for found in areas
-        for row in found["checks"]
-        if row["status"] == "failed"
+        (row["id"], address_in(row["title"])) for found in areas for row in found["checks"] if row["status"] == "failed"
     }
 
     def settled(row):
         where = address_in(row["title"])
-        causes = [failed.get((id, where)) for id in SAME_SEEN_BY_PODS.get(row["id"], ())]
-        cause = next(filter(None, causes), None)
-        if row["status"] != "failed" or not where or not cause:
+        cause = next((id for id in SAME_SEEN_BY_PODS.get(row["id"], ()) if where and (id, where) in failed), "")
+        if row["status"] != "failed" or not cause:
             return row
         return {**row, "status": "skipped", "observed": f"skipped because {cause} failed", "cause": "", "fix": ""}
 
