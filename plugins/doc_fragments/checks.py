@@ -17,7 +17,7 @@ options:
     default: false
   timeout:
     description:
-      - Seconds to wait for a connection, and for each answer.
+      - Seconds to wait for a connection, and for each answer until all of it is there.
       - A dead address costs about this much altogether, since nothing else is tried on it.
     type: float
     default: 10

@@ -56,6 +56,10 @@ NOT_FACTS = {
 
 UNREACHABLE = "SITE-31"
 
+# What pods see as well of a fault that the machine which asks has seen: the port is closed, packets are lost.
+SAME_SEEN_BY_PODS = {"K8S-42": ("S3-21", "DB-12"), "K8S-43": ("S3-22", "DB-11")}
+USUAL_PORTS = {"http": 80, "https": 443, "postgresql": 5432}
+
 OWN_TEST = {
     "id": "SITE-33",
     "title": "The part's own test passes",
@@ -70,12 +74,14 @@ OWN_TEST = {
 
 def site_report(parts, hostvars):
     """Return one report of what every part answered; *parts* is the hosts of each part."""
-    areas = [
-        area(part, host, **found)
-        for part, hosts in parts.items()
-        for host in hosts
-        for found in answers(part, hostvars[host])
-    ]
+    areas = fail_once(
+        [
+            area(part, host, **found)
+            for part, hosts in parts.items()
+            for host in hosts
+            for found in answers(part, hostvars[host])
+        ]
+    )
     # A host that cannot be reached is why the rest of it does not answer.
     areas.sort(key=lambda found: (found["state"] != "failed", found["checks"][0]["id"] != UNREACHABLE))
     areas = say_once(areas)
@@ -88,6 +94,31 @@ def site_report(parts, hostvars):
         "problems": [sentence(check) for check in checks if check["status"] == "failed"],
         "areas": areas,
     }
+
+
+def fail_once(areas):
+    """Skip what pods see of a service that is down, where the check of the service itself has failed for it."""
+    failed = {
+        (row["id"], address_in(row["title"])) for found in areas for row in found["checks"] if row["status"] == "failed"
+    }
+
+    def settled(row):
+        where = address_in(row["title"])
+        cause = next((id for id in SAME_SEEN_BY_PODS.get(row["id"], ()) if where and (id, where) in failed), "")
+        if row["status"] != "failed" or not cause:
+            return row
+        return {**row, "status": "skipped", "observed": f"skipped because {cause} failed", "cause": "", "fix": ""}
+
+    return [judged({**found, "checks": [settled(row) for row in found["checks"]]}) for found in areas]
+
+
+def address_in(title):
+    """Return host and port of the service that a check's title names, as one text; '' where it names none."""
+    found = re.search(r"(?:(https?|postgresql)://|PostgreSQL at )(\S+)", title)
+    if not found:
+        return ""
+    scheme, address = found.groups()
+    return address if re.search(r":\d+$", address) else f"{address}:{USUAL_PORTS[scheme or 'postgresql']}"
 
 
 def say_once(areas):
@@ -129,16 +160,15 @@ def answers(part, variables):
 def area(part, host, *, result, aspect="", reason=""):
     """Return the checks and facts of one part on one host."""
     rows = result["checks"] if "checks" in result else [not_run(reason, unreachable=bool(result.get("unreachable")))]
-    counts = count(rows)
-    return {
-        "part": part,
-        "aspect": aspect,
-        "host": host,
-        "state": worst(counts),
-        "counts": counts,
-        "facts": {key: value for key, value in result.items() if is_fact(key, value)},
-        "checks": sorted(rows, key=lambda check: ORDER.index(check["status"])),
-    }
+    facts = {key: value for key, value in result.items() if is_fact(key, value)}
+    return judged({"part": part, "aspect": aspect, "host": host, "facts": facts, "checks": rows})
+
+
+def judged(found):
+    """Return an area with its rows in order, counted, and with the state that follows."""
+    counts = count(found["checks"])
+    rows = sorted(found["checks"], key=lambda check: ORDER.index(check["status"]))
+    return {**found, "checks": rows, "counts": counts, "state": worst(counts)}
 
 
 def not_run(reason, *, unreachable):

@@ -392,8 +392,8 @@ S3 = (
     ),
     Entry(
         id="S3-39",
-        title="{endpoint} gives no unknown errors",
-        expected="an answer this check knows",
+        title="{endpoint} gives answers that are known",
+        expected="an answer in the form of S3, and an error, if any, that this check knows",
         cause="The store refused with an error that this check does not know; it is shown whole above.",
         fix=(
             "Look the error up in the store's documentation and log; please report it, so that the check can name "
@@ -781,6 +781,20 @@ CLUSTER = (
         cause="Whoever can redirect the connection can take the cluster's place and read every Secret that is sent.",
         fix=(
             "Put the cluster's CA into the kubeconfig (certificate-authority-data) and remove insecure-skip-tls-verify."
+        ),
+    ),
+    Entry(
+        id="K8S-04",
+        title="The credential plugin of the kubeconfig gives credentials",
+        expected="credentials within {timeout} seconds",
+        cause=(
+            "The plugin is not installed on the machine that runs the module, has failed there, or waits for "
+            "something: a login in a browser, an answer to a question, a server that is not there."
+        ),
+        fix=(
+            "On that machine and as the same user, set the plugin up and log in until kubectl get nodes works there "
+            "without a question; or give a kubeconfig with a token or a certificate. Raise timeout only if the plugin "
+            "is known to be slow."
         ),
     ),
     Entry(

@@ -82,10 +82,7 @@ class Target:
 
 def target_of(given: t.Mapping[str, t.Any]) -> Target:
     """The Flyte that a module's options describe. Raises C(ValueError) with the option's name and a text for people."""
-    try:
-        address = _reach.parse_url(given["url"])
-    except ValueError as exc:
-        raise ValueError(f"url: {exc}") from exc
+    address = _reach.parse_option("url", given["url"])
     refuse_wait("timeout", given["timeout"])
     if given.get("http_port") is not None:
         refuse_port("http_port", given["http_port"])

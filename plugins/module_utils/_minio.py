@@ -17,7 +17,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import Address, parse_url
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import Address, parse_option
 
 
 class AdminError(Exception):
@@ -106,7 +107,7 @@ class Admin:
         from minio.credentials import StaticProvider  # noqa: PLC0415
 
         self._server = server
-        self._address: Address = parse_url(server.endpoint)
+        self._address: Address = parse_option("endpoint", server.endpoint)
         self._pool = urllib3.PoolManager(
             cert_reqs="CERT_REQUIRED",
             ca_certs=server.ca_file,
@@ -190,13 +191,13 @@ class Admin:
         from minio.error import MinioAdminException  # noqa: PLC0415
 
         try:
-            return call()
+            return within(self._server.timeout, call)
         except MinioAdminException as exc:
             code, words = parse_refusal(str(exc))
             if code in NOT_THERE:
                 return None
             raise explain(what, self._server, code=code, words=words) from exc
-        except urllib3.exceptions.HTTPError as exc:
+        except (urllib3.exceptions.HTTPError, TimeoutError) as exc:
             raise Unreachable(
                 f"Cannot {what} at {self._address.endpoint}: {unreachable_words(exc)}. Check the endpoint, that MinIO"
                 " runs (systemctl status minio), the firewall, and that ca_file holds the CA of its certificate."

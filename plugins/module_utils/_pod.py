@@ -39,7 +39,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
     asked,
     pod_problem,
 )
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import EXPIRED, WRONG_NAME
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import EXPIRED, WRONG_NAME, refuse_password
 
 RUNS = "K8S-40"
 NAME = "K8S-41"
@@ -110,11 +110,10 @@ def parse_service(text: str, *, registry: bool = False) -> Service:
 
     Raises C(ValueError), with a text for people.
     """
+    refuse_password(text)
     parts = urlsplit(text)
     if parts.scheme not in (*_PORTS, "tcp") or not parts.hostname:
         raise ValueError(f"{text!r} is no address of the form postgresql://host, https://host:port or tcp://host:port")
-    if parts.username or parts.password:
-        raise ValueError("an address must not hold a user name or password")
     try:
         port = parts.port or _PORTS.get(parts.scheme)
     except ValueError as exc:

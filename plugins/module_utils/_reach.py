@@ -15,13 +15,16 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-import threading
 import time
 import typing as t
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Warned
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 # A certificate that ends this soon is a warning: site certificates are renewed well before.
 EXPIRY_WARNING_DAYS = 14
@@ -57,12 +60,33 @@ class Address:
         return f"{self.scheme}://{host}" + ("" if self.port == usual else f":{self.port}")
 
 
+def refuse_password(url: str) -> None:
+    """Raise C(ValueError) where an address holds a user, and with it a secret, which goes into no message.
+
+    It need not stand where a parser finds it: a password with a slash ends the host's part too early.
+    """
+    if "@" in url:
+        raise ValueError("an address must not hold a user name or password")
+
+
+def hide_passwords(module: AnsibleModule, *options: str) -> None:
+    """Let Ansible mask addresses that C(refuse_password) refuses where it shows the arguments of the task."""
+    for name in options:
+        given = module.params[name] or []
+        module.no_log_values.update(url for url in ([given] if isinstance(given, str) else given) if "@" in url)
+
+
+def parse_option(name: str, url: str) -> Address:
+    """The address in an option. Raises C(ValueError), with the option's name and a text for people."""
+    try:
+        return parse_url(url)
+    except ValueError as exc:
+        raise ValueError(f"{name}: {exc}") from exc
+
+
 def parse_url(url: str) -> Address:
     """Split an address. Raises C(ValueError), with a text for people, for what is none."""
-    if "@" in url:
-        # The address itself holds a secret then; it must not appear in the message. It need not stand where a parser
-        # finds it: a password with a slash ends the host's part too early.
-        raise ValueError("an address must not hold a user name or password; give them as options of their own")
+    refuse_password(url)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no address of the form https://host:port")
@@ -267,28 +291,15 @@ def lookup(host: str, port: int, *, timeout: float) -> list[tuple[t.Any, ...]]:
 
     Raises C(OSError) (C(gaierror) included), or C(TimeoutError).
     """
-    result: list[list[tuple[t.Any, ...]]] = []
-    error: list[Exception] = []
 
-    def ask() -> None:
+    def ask() -> list[tuple[t.Any, ...]]:
         try:
-            result.append(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
-        except OSError as exc:
-            error.append(exc)
+            return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except ValueError as exc:
             # A label that is empty or longer than 63 characters, a NUL.
-            error.append(OSError(errno.EINVAL, f"not a host name ({exc})"))
-        except Exception as exc:
-            error.append(exc)  # without it, the caller would take it for a name server that is silent
+            raise OSError(errno.EINVAL, f"not a host name ({exc})") from exc
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if error:
-        raise error[0]
-    if not result:
-        raise TimeoutError("name resolution")
-    return result[0]
+    return within(timeout, ask)
 
 
 def lookup_problem(exc: OSError, *, timeout: float) -> str:

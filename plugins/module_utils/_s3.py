@@ -41,10 +41,12 @@ from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     Skipped,
     Warned,
 )
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import (
     TIMED_OUT,
     Address,
     ReachIds,
+    parse_option,
     parse_url,
     reach,
     speaks_tls,
@@ -56,6 +58,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
     TRANSIENT,
     S3Error,
     Unanswered,
+    Unreadable,
     Unroutable,
     from_client_error,
     parse_error,
@@ -74,6 +77,7 @@ MIB = 1024 * 1024
 SIGNED_SIZE = MIB + 512 * 1024  # above the 1 MiB at which NGINX stops unless told otherwise
 PART_SIZE = 5 * MIB  # the least that S3 takes for a part that is not the last
 SIGNED_URL_SECONDS = 300
+LONGEST_WORDS = 200  # of a parser, which quotes all that it could not read
 LONGEST_BODY = 16 * MIB  # of an answer to a plain request; what is asked for is far smaller
 
 # While one of these stands, nothing else can be asked.
@@ -153,8 +157,10 @@ class Examination:
         self.store = store
         self.buckets = buckets
         self.write = write
-        self.address = parse_endpoint(store.endpoint)
-        self.public = parse_endpoint(store.public_endpoint or store.endpoint)
+        self.address = parse_endpoint("endpoint", store.endpoint)
+        self.public = (
+            parse_endpoint("public_endpoint", store.public_endpoint) if store.public_endpoint else self.address
+        )
         self.report = Report(
             CATALOGUE,
             endpoint=self.address.endpoint,
@@ -318,7 +324,9 @@ class Examination:
         attempt = 0
         while True:
             try:
-                return call_once(operation, virtual=self.store.addressing_style == "virtual", **arguments)
+                return call_once(
+                    operation, virtual=self.store.addressing_style == "virtual", timeout=self.store.timeout, **arguments
+                )
             except S3Error as exc:
                 attempt += 1
                 if exc.code not in TRANSIENT or attempt > self.store.retries:
@@ -942,11 +950,11 @@ def same(content: bytes, expected: bytes, *, id: str = "S3-40") -> str:
     return "allowed, and the content is the same"
 
 
-def parse_endpoint(url: str) -> Address:
-    """An address of a store. Raises C(ValueError), with a text for people."""
-    address = parse_url(url)
+def parse_endpoint(option: str, url: str) -> Address:
+    """An address of a store. Raises C(ValueError), with the option's name and a text for people."""
+    address = parse_option(option, url)
     if address.path.strip("/"):
-        raise ValueError(f"{url!r} has a path; an S3 store needs a host name (or a port) of its own")
+        raise ValueError(f"{option}: {url!r} has a path; an S3 store needs a host name (or a port) of its own")
     return address
 
 
@@ -1007,21 +1015,21 @@ def refuse_another_region(response: tuple[t.Any, t.Mapping[str, t.Any]] | None, 
         raise ClientError(dict(response[1]), operation.name)
 
 
-def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments: t.Any) -> Answer:
-    """Run one boto3 operation and turn whatever it raises into C(S3Error)."""
+def call_once(operation: t.Callable[..., Answer], *, virtual: bool, timeout: float, **arguments: t.Any) -> Answer:
+    """Run one boto3 operation, to its end within C(timeout), and turn whatever it raises into C(S3Error)."""
     from botocore import exceptions  # noqa: PLC0415  see _imports.py
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
     name = "".join(word.capitalize() for word in operation.__name__.split("_"))
     try:
-        return operation(**arguments)
+        return within(timeout, lambda: operation(**arguments))
     except exceptions.ClientError as exc:
         raise from_client_error(name, exc.response) from exc
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as exc:
         raise Failed(str(exc), id="S3-38") from exc
     except exceptions.ParamValidationError as exc:
         raise S3Error(operation=name, code="InvalidBucketName", words=str(exc)) from exc
-    except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as exc:
+    except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError, TimeoutError) as exc:
         raise Unanswered(operation=name, code="no answer in time") from exc
     except (
         exceptions.ConnectionClosedError,
@@ -1040,7 +1048,8 @@ def call_once(operation: t.Callable[..., Answer], *, virtual: bool, **arguments:
     except exceptions.BotoCoreError as exc:
         raise S3Error(operation=name, code=type(exc).__name__, words=str(exc)) from exc
     except (ResponseParserError, ValueError) as exc:  # a body that is no XML, a date that is none
-        raise S3Error(operation=name, code="an answer that cannot be read", words=type(exc).__name__) from exc
+        words = " ".join(str(exc).split())[:LONGEST_WORDS]
+        raise Unreadable(operation=name, code="an answer that cannot be read", words=words) from exc
 
 
 class TooLong(http.client.HTTPException):

@@ -169,6 +169,25 @@ class Unroutable(S3Error):
         return "S3-06"
 
 
+class Unreadable(S3Error):
+    """An answer that is not S3's: what is in it is unknown, an error or not."""
+
+    def outcome(self, *, denied: str = UNKNOWN) -> Failed:
+        return Failed(
+            str(self),
+            id=UNKNOWN,
+            cause=(
+                "This is not what S3 answers to this request: a proxy before the store has changed or cut the answer, "
+                "or gives a page of its own, or the store does not speak S3 here."
+            ),
+            fix=(
+                "Ask the store itself, past every proxy: give its own address as endpoint. If that passes, let the "
+                "proxy pass headers and bodies unchanged; if not, look at the store's log for this request, and report "
+                "the store's name and version together with what was seen."
+            ),
+        )
+
+
 def parse_error(body: bytes) -> tuple[str, str] | None:
     """Code and message of an S3 error document, or None where the body is none."""
     if b"<!" in body:

@@ -67,6 +67,7 @@ options:
     description:
       - File with the address of Flyte's cluster and a user's credentials.
       - Without it the cluster is not looked at.
+      - A credential plugin in it (C(exec)) is run on the machine that runs the module, and has O(timeout) to answer.
     type: path
   context:
     description:
@@ -240,6 +241,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._flyte import (
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 
 ARGUMENT_SPEC = {
@@ -274,6 +276,7 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
+    hide_passwords(module, "url")
     if given["kubeconfig"]:
         require(module, KUBERNETES)
     try:

@@ -101,6 +101,7 @@ options:
     description:
       - File with the address of Flyte's cluster and a user's credentials.
       - Without it, causes that only the cluster knows are not found, and Flyte removes the objects within a day.
+      - A credential plugin in it (C(exec)) is run on the machine that runs the module, and has O(timeout) to answer.
     type: path
   context:
     description:
@@ -237,6 +238,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._flyte import target_
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._workflow import Clock, Plan, parse_time, prepare
 
@@ -279,6 +281,7 @@ def main() -> None:
     clean_up_when_ended()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
+    hide_passwords(module, "url")
     if given["kubeconfig"]:
         require(module, KUBERNETES)
     option = ""

@@ -24,6 +24,8 @@ options:
     description:
       - File with the address of the cluster and a user's credentials.
       - Without it, the file that the environment variable C(KUBECONFIG) names, else C(~/.kube/config).
+      - A credential plugin in it (C(exec)) is run on the machine that runs the module, without anybody to answer it,
+        and has O(timeout) to give credentials.
     type: path
   context:
     description:
@@ -99,7 +101,7 @@ options:
     default: ""
   system_namespaces:
     description:
-      - Namespaces whose pods must all run.
+      - Namespaces whose pods must all run. In each there must be one at least.
     type: list
     elements: str
     default: [kube-system]
@@ -290,10 +292,12 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights im
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._pod import (
     Plan,
+    Service,
     admission_row,
     parse_service,
     probe_network,
 )
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "kubeconfig": {"type": "path"},
@@ -361,6 +365,14 @@ def needs_of(given: dict[str, t.Any]) -> Needs:
     )
 
 
+def services_of(given: dict[str, t.Any], option: str, *, registry: bool = False) -> list[Service]:
+    """The services in an option. Raises C(ValueError), with the option's name."""
+    try:
+        return [parse_service(text, registry=registry) for text in given[option]]
+    except ValueError as exc:
+        raise ValueError(f"{option}: {exc}") from exc
+
+
 def plan_of(given: dict[str, t.Any]) -> Plan:
     """The pod that the options describe. Raises C(ValueError)."""
     for name in ("timeout", "pod_timeout"):
@@ -378,10 +390,7 @@ def plan_of(given: dict[str, t.Any]) -> Plan:
     return Plan(
         image=given["pod_image"],
         namespace=given["namespace"],
-        services=[
-            *(parse_service(text) for text in given["pod_services"]),
-            *(parse_service(text, registry=True) for text in given["pod_registries"]),
-        ],
+        services=[*services_of(given, "pod_services"), *services_of(given, "pod_registries", registry=True)],
         authority="\n".join(authorities),
         timeout=given["timeout"],
         deadline=given["pod_timeout"],
@@ -393,6 +402,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     require(module, KUBERNETES)
     given = module.params
+    hide_passwords(module, "pod_services", "pod_registries")
     try:
         needs, plan = needs_of(given), plan_of(given)
     except ValueError as exc:

@@ -48,7 +48,7 @@ options:
       - Without it, the CAs that the system trusts are taken.
     type: path
   timeout:
-    description: Seconds to wait for a connection, and for each answer.
+    description: Seconds to wait for a connection, and for each answer until all of it is there.
     type: float
     default: 10
   user:
@@ -157,6 +157,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import MINIO, require
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._minio import (
     Access,
     Admin,
@@ -167,6 +168,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._minio import (
     look,
     wanted,
 )
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -196,6 +198,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     require(module, MINIO)
     params = module.params
+    hide_passwords(module, "endpoint")
     present = params["state"] == "present"
     policy = params["policy"] or {}
     # required_if looks at the options of one level only.
@@ -208,6 +211,7 @@ def main() -> None:
         document=policy.get("document") or {},
     )
     try:
+        refuse_wait("timeout", params["timeout"])
         with pinned(params["resolve"]):
             admin = Admin(
                 Server(

@@ -281,6 +281,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import BOTO3, require
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_retries, refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._s3 import Store, examine, parse_bucket
 
@@ -315,10 +316,7 @@ def main() -> None:
     for number in ENDING:
         signal.signal(number, leave)
     params = module.params
-    for name in ("endpoint", "public_endpoint"):
-        if "@" in (params[name] or ""):
-            # It is refused below; what Ansible shows of the task's arguments must not hold its password either.
-            module.no_log_values.add(params[name])
+    hide_passwords(module, "endpoint", "public_endpoint")
     try:
         if params["ca_file"]:
             ssl.create_default_context(cafile=params["ca_file"])

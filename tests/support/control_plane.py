@@ -12,19 +12,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import http.server
 import json
 import re
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
+
+from support.services import Reply, web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Json = dict[str, Any]
-Reply = tuple[int, Any]
 
 BUCKET = "flyte-metadata"
 CODES = {400: 3, 401: 16, 404: 5, 409: 6, 500: 13}
@@ -58,6 +57,9 @@ class FakeControlPlane:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def web(self, method: str, path: str, headers: Any, body: bytes) -> Reply:
+        return self.answer(method, urlsplit(path).path, body, headers)
 
     def answer(self, method: str, path: str, body: bytes, headers: Any) -> Reply:
         self.asked.append(f"{method} {path}")
@@ -195,31 +197,5 @@ def references(value: Any) -> Iterator[Json]:
 @contextlib.contextmanager
 def control_plane() -> Iterator[FakeControlPlane]:
     fake = FakeControlPlane()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            status, answer = fake.answer(self.command, urlsplit(self.path).path, body, self.headers)
-            data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    fake.port = server.server_address[1]
-    try:
+    with web(fake.web) as fake.port:
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()

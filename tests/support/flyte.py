@@ -6,29 +6,29 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import socket
 import subprocess
-import threading
 import time
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import grpc
 import yaml
 from testbed.builder.cache import Cache, cache_root
 from testbed.builder.recipes import Recipes, load_pins
 
+from ansible_collections.flyte.onprem.plugins.modules import flyte_check
+from support.modules import Result, run_module
 from support.servers import LOOPBACK, free_port
+from support.services import Reply, rpc, web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.pki import Leaf
+    from support.pki import Authority, Leaf
+    from support.servers import Minio
 
 HOST = "flyte.example.com"
 VERSION = "v1.16.8"
@@ -60,53 +60,22 @@ class FakeFlyte:
         fresh = FakeFlyte()
         self.answers, self.health, self.version = fresh.answers, fresh.health, fresh.version
 
+    def web(self, method: str, path: str, _headers: Any, data: bytes) -> Reply:
+        found = self.answers.get(f"{method} {path}", 501)
+        if callable(found):
+            found = found(json.loads(data or b"{}"))
+        return (found, {"error": f"status {found}"}) if isinstance(found, int) else (200, found)
+
+    def rpc(self, method: str) -> bytes | None:
+        known = {"/grpc.health.v1.Health/Check": self.health, "/flyteidl.service.AdminService/GetVersion": self.version}
+        return known.get(method)
+
 
 @contextlib.contextmanager
 def flyte() -> Iterator[FakeFlyte]:
     fake = FakeFlyte()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def handle_any(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
-            found = fake.answers.get(f"{self.command} {self.path}", 501)
-            if callable(found):
-                found = found(body)
-            status, answer = (found, {"error": f"status {found}"}) if isinstance(found, int) else (200, found)
-            data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = handle_any  # noqa: N815
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    class Methods(grpc.GenericRpcHandler):
-        def service(self, details: Any) -> Any:
-            answer = {
-                "/grpc.health.v1.Health/Check": fake.health,
-                "/flyteidl.service.AdminService/GetVersion": fake.version,
-            }.get(details.method)
-            return grpc.unary_unary_rpc_method_handler(lambda _request, _context: answer) if answer else None
-
-    web = http.server.ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    web.daemon_threads = True
-    web.handle_error = lambda *_: None  # a client that did not wait is part of a test
-    threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    rpc = grpc.server(ThreadPoolExecutor(4), handlers=[Methods()])
-    fake.http_port, fake.grpc_port = web.server_address[1], rpc.add_insecure_port(f"{LOOPBACK}:0")
-    rpc.start()
-    try:
+    with web(fake.web) as fake.http_port, rpc(fake.rpc) as fake.grpc_port:
         yield fake
-    finally:
-        rpc.stop(None)
-        web.shutdown()
-        web.server_close()
 
 
 class Backend(Protocol):
@@ -240,6 +209,33 @@ def ingress(directory: Path, fake: Backend, *, leaf: Leaf, by_content: bool = Fa
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@dataclass
+class PlayedSite:
+    """A Flyte that is right in every way and is played, behind a real ingress and with a real object store."""
+
+    flyte: Any
+    ingress: Ingress
+    store: Minio
+    authority: Authority
+    generation: ClassVar[int] = 1
+
+    def check(self, *, check_mode: bool = False, **changes: Any) -> Result:
+        arguments = {
+            "url": f"https://{HOST}:{self.ingress.https_port}",
+            "generation": self.generation,
+            "ca_file": str(self.authority.certificate),
+            "http_port": self.ingress.http_port,
+            "resolve": {HOST: LOOPBACK},
+            "timeout": 5,
+            **changes,
+        }
+        given = {key: value for key, value in arguments.items() if value is not None}
+        result = run_module(flyte_check.main, given, check=check_mode)
+        # A signed URL is a secret.
+        assert "X-Amz-Signature" not in result.output
+        return result
 
 
 def _open(port: int) -> bool:

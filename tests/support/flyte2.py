@@ -12,22 +12,16 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import http.server
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import grpc
-
-from support.servers import LOOPBACK
+from support.services import Reply, rpc, web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Json = dict[str, Any]
-Reply = tuple[int, Any]
 PREFIX = "/flyteidl2."
 PATHS = (PREFIX,)
 
@@ -106,44 +100,12 @@ class FakeFlyte2:
             return refusal("invalid_argument", "project, domain, filename and contentMd5 are needed")
         return 200, {"signedUrl": self.sign(asked)}
 
+    def rpc(self, method: str) -> bytes | None:
+        return b"" if self.serves_grpc and method == f"{PREFIX}project.ProjectService/ListProjects" else None
+
 
 @contextlib.contextmanager
 def flyte2() -> Iterator[FakeFlyte2]:
     fake = FakeFlyte2()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def handle_any(self) -> None:
-            data = self.rfile.read(int(self.headers.get("content-length") or 0))
-            status, answer = fake.answer(self.command, self.path, self.headers, data)
-            body = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = handle_any  # noqa: N815
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    class Methods(grpc.GenericRpcHandler):
-        def service(self, details: Any) -> Any:
-            if not fake.serves_grpc or details.method != f"{PREFIX}project.ProjectService/ListProjects":
-                return None
-            return grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")
-
-    web = http.server.ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    web.daemon_threads = True
-    threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    rpc = grpc.server(ThreadPoolExecutor(4), handlers=[Methods()])
-    fake.http_port, fake.grpc_port = web.server_address[1], rpc.add_insecure_port(f"{LOOPBACK}:0")
-    rpc.start()
-    try:
+    with web(fake.answer) as fake.http_port, rpc(fake.rpc) as fake.grpc_port:
         yield fake
-    finally:
-        rpc.stop(None)
-        web.shutdown()
-        web.server_close()

@@ -33,6 +33,13 @@ class Result:
         """The ids of the checks with this status, each once, in order."""
         return list(dict.fromkeys(row["id"] for row in self.values["checks"] if row["status"] == status))
 
+    def assert_fails_only(self, id: str, *words: str) -> None:
+        """One check failed, with one of the words in what was seen of it, and with cause and remedy."""
+        assert self.statuses("failed") == [id], self.values["msg"]
+        rows = [row for row in self.values["checks"] if row["status"] == "failed"]
+        assert any(word in row["observed"] for row in rows for word in words), self.values["msg"]
+        assert all(row["cause"] and row["fix"] for row in rows), self.values["msg"]
+
     def row(self, id: str) -> dict[str, str]:
         """The first row of this id."""
         return next(row for row in self.values["checks"] if row["id"] == id)
@@ -42,7 +49,9 @@ def run_module(
     main: Callable[[], None], arguments: dict[str, Any], *, check: bool = False, diff: bool = False
 ) -> Result:
     """Run C(main) and return its result. It must end as a module does, by exit_json or fail_json."""
-    given = {**arguments, "_ansible_check_mode": check, "_ansible_diff": diff}
+    # With the arguments in the answer, as Ansible asks for it at its higher levels of detail.
+    details = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_inject_invocation": True}
+    given = {**arguments, **details}
     output = io.StringIO()
     with (
         mock.patch.object(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()),

@@ -258,6 +258,7 @@ class Message:
     status: int = 200
     missing: int = 0  # bytes that an answer announces and that never come
     stalls: bool = False  # whether the connection stays open then
+    trickles: bool = False  # whether they do come, one now and then
 
 
 @dataclass
@@ -299,6 +300,9 @@ def proxy(upstream: S3Server, hooks: Hooks, *, tls: Leaf | None = None) -> Itera
                 self.close_connection = True
                 if answer.stalls:
                     self.rfile.read(1)  # until the client hangs up
+                for _ in range(answer.missing if answer.trickles else 0):
+                    self.wfile.write(b" ")
+                    time.sleep(0.1)
 
         def ask(self, request: Message) -> Message:
             connection = _connect(upstream, timeout=30)
@@ -361,6 +365,32 @@ def greeting_port(greeting: bytes) -> Iterator[int]:
         try:
             yield server.server_address[1]
         finally:
+            server.shutdown()
+
+
+@contextlib.contextmanager
+def server_that_sends(start: bytes, then: bytes, times: int) -> Iterator[str]:
+    """An answer in pieces, a moment apart; yields the server's address."""
+    gone = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            with contextlib.suppress(OSError):  # the client has had enough
+                self.request.sendall(start)
+                for _ in range(times):
+                    self.request.sendall(then)
+                    gone.wait(0.1)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server((LOOPBACK, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield f"http://{LOOPBACK}:{server.server_address[1]}"
+        finally:
+            gone.set()
             server.shutdown()
 
 

@@ -374,10 +374,7 @@ def test_each_fault_fails_its_own_check_and_nothing_else(
     _what, id, breaking, words = fault
     with breaking(installed) as changes:
         result = installed.check(**changes)
-    assert result.statuses("failed") == [id], result["msg"]
-    assert words in result.row(id)["observed"]
-    assert result.row(id)["cause"]
-    assert result.row(id)["fix"]
+    result.assert_fails_only(id, words)
 
 
 def test_a_leftover_webhook_is_what_refuses_pods(installed: Installed) -> None:

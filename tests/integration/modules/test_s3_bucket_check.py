@@ -489,6 +489,16 @@ def store_that_stalls_in_the_middle(bed):
         yield {"endpoint": address}
 
 
+@fault("S3-23")
+def answer_that_trickles(bed):
+    def trickle(request: Message, answer: Message) -> None:
+        answer.trickles = "list-type=2" in request.path
+        answer.missing = 100 if answer.trickles else 0
+
+    with behind(bed, answer=trickle) as address:
+        yield {"endpoint": address}
+
+
 @fault("S3-01")
 def public_name_that_does_not_resolve(bed):
     yield {"public_endpoint": "https://s3.nowhere.invalid"}

@@ -34,6 +34,11 @@ CANARIES = {
 }
 
 
+def from_file(secret: str) -> str:
+    """What the variable of a secret is by default: the content of its file in the site's folder."""
+    return f"{{{{ lookup('flyte.onprem.site_secret', '{secret}', directory=site_directory) }}}}"
+
+
 @dataclass
 class Box:
     """One host of the bed, its inventory, and the output of every run against it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Box, changes
+from .conftest import Box, changes, from_file
 
 # what is wrong, variables, what the message must say
 BAD_INPUT: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -172,3 +172,22 @@ def test_another_token_than_the_clusters_is_refused_and_not_shown(box: Box, mode
 def test_the_clusters_own_token_is_not_refused(box: Box, token: str) -> None:
     code, output = box.run("preflight", variables={"site_kubernetes_token": token})
     assert code == 0, output[-2000:]
+
+
+@pytest.fixture
+def environment_of_a_store(box: Box) -> Iterator[None]:
+    """The file that MinIO starts with. A test names this before C(untouched), for which it is then as found."""
+    box.shell("touch /etc/default/minio")
+    yield
+    box.shell("rm /etc/default/minio")
+
+
+@pytest.mark.usefixtures("environment_of_a_store", "untouched")
+def test_a_lost_secret_of_a_store_that_is_there_is_refused(box: Box) -> None:
+    lost = {
+        name: from_file(name.removeprefix("site_")) for name in ("site_database_password", "site_minio_root_password")
+    }
+    code, output = box.run("backends", variables=lost)
+    assert code != 0
+    assert "[SITE-18] minio_root_password of site" in output and "minio_root_password.old" in output
+    assert changes(output) == 0

@@ -11,7 +11,7 @@ import threading
 import pytest
 from support.modules import Result
 
-from .conftest import Box
+from .conftest import Box, changes, from_file
 from .whole import NAMESPACE, SECRET, Site
 
 NEXT = {"site_object_store_access_key": "flyte2", "site_object_store_secret_key": "CanaryNext1q2w3e4r5t6z7u8i9o0p"}
@@ -60,6 +60,15 @@ def test_a_key_in_use_is_not_retired(site: Site) -> None:
     code, output = site.box.run("preflight", variables={"minio_retired_access_keys": ["flyte2"]})
     assert code != 0
     assert "MINIO-10" in output
+
+
+def test_a_key_that_is_lost_is_not_made_anew(site: Site) -> None:
+    lost = "object_store_secret_key"
+    code, output = site.box.run("backends", variables={f"site_{lost}": from_file(lost)})
+    assert code != 0
+    assert f"[SITE-18] {lost} of site" in output
+    assert changes(output) == 0
+    assert not (site.box.site_directory / "secrets" / lost).exists()
 
 
 def test_no_secret_was_shown(site: Site) -> None:

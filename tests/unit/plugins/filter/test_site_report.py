@@ -140,3 +140,33 @@ def test_what_two_parts_have_asked_is_said_once() -> None:
 def test_the_same_question_with_another_answer_is_not_left_out() -> None:
     report = report_of(__k3s_report={"checks": [check("passed")]}, __flyte_report={"checks": [check("failed")]})
     assert report["counts"] == {"failed": 1, "warning": 0, "skipped": 0, "passed": 1}
+
+
+@pytest.mark.parametrize(
+    # what failed of the service itself, what failed of the way from pods, whether that is the same fault
+    ("of_service", "of_pods", "same"),
+    [
+        (("S3-21", "https://s3:9000 accepts connections"), ("K8S-42", "Pods can connect to https://s3:9000"), True),
+        (("S3-21", "https://s3 accepts connections"), ("K8S-42", "Pods can connect to https://s3:443"), True),
+        (("DB-12", "PostgreSQL at db:5432 accepts"), ("K8S-42", "Pods can connect to postgresql://db:5432"), True),
+        (("S3-22", "There is a way to https://s3"), ("K8S-43", "There is a way from pods to https://s3:443"), True),
+        (("S3-21", "https://s3:9000 accepts connections"), ("K8S-42", "Pods can connect to https://s3:9001"), False),
+        (("S3-21", "https://s3:9000 accepts connections"), ("K8S-43", "A way from pods to https://s3:9000"), False),
+    ],
+)  # fmt: skip
+def test_a_service_that_is_down_fails_once(of_service: tuple[str, str], of_pods: tuple[str, str], same: bool) -> None:
+    rows = [{**check("failed", title), "id": id, "cause": "down"} for id, title in (of_service, of_pods)]
+    report = report_of(__minio_report={"checks": rows[:1]}, __flyte_cluster_report={"checks": rows[1:]})
+    assert report["counts"]["failed"] == (1 if same else 2)
+    (seen,) = report["areas"][1]["checks"]
+    assert seen["status"] == ("skipped" if same else "failed")
+    assert seen["observed"] == (f"skipped because {of_service[0]} failed" if same else "")
+    assert report["areas"][1]["state"] == seen["status"]
+
+
+def test_what_only_pods_do_not_reach_stays_a_failure() -> None:
+    rows = [
+        {**check("passed", "https://s3 accepts connections"), "id": "S3-21"},
+        {**check("failed", "Pods can connect to https://s3:443"), "id": "K8S-42"},
+    ]
+    assert report_of(__minio_report={"checks": rows[:1]}, __flyte_report={"checks": rows[1:]})["counts"]["failed"] == 1

@@ -4,11 +4,19 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_port, refuse_retries, refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import (
+    refuse_port,
+    refuse_retries,
+    refuse_wait,
+    within,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,3 +42,31 @@ def test_a_number_out_of_its_range_is_refused_by_its_options_name(
     refuse("the_option", good)
     with pytest.raises(ValueError, match=rf"^the_option: {bad:g} is no .*; give one "):
         refuse("the_option", bad)
+
+
+def test_what_takes_longer_than_it_may_is_left_alone() -> None:
+    done = threading.Event()
+    with pytest.raises(TimeoutError):  # else this would never end
+        within(0.1, done.wait)
+    done.set()
+
+
+def test_what_ends_in_time_returns_or_raises_as_it_does_by_itself() -> None:
+    assert within(30, lambda: None) is None
+    with pytest.raises(KeyboardInterrupt):
+        within(30, lambda: exec("raise KeyboardInterrupt"))
+
+
+def test_a_signal_to_end_waits_for_what_is_under_way() -> None:
+    ended = []
+
+    def call() -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(0.3)
+        ended.append("the call")
+
+    main = threading.main_thread().ident
+    assert main
+    with pytest.raises(KeyboardInterrupt):
+        within(30, call)
+    assert ended == ["the call"]

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import socketserver
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.servers import server_that_sends
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import parse_url
@@ -23,9 +21,6 @@ from ansible_collections.flyte.onprem.plugins.module_utils._s3 import (
     real_version,
     same,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize(
@@ -50,9 +45,9 @@ def test_what_is_no_bucket_is_refused(given: Any) -> None:
 
 
 def test_a_store_has_no_path() -> None:
-    assert parse_endpoint("https://s3.example.com/").host == "s3.example.com"
-    with pytest.raises(ValueError, match="has a path"):
-        parse_endpoint("https://example.com/s3")
+    assert parse_endpoint("endpoint", "https://s3.example.com/").host == "s3.example.com"
+    with pytest.raises(ValueError, match=r"^endpoint: 'https://example.com/s3' has a path"):
+        parse_endpoint("endpoint", "https://example.com/s3")
 
 
 @pytest.mark.parametrize(
@@ -72,32 +67,6 @@ def test_other_content_fails_with_its_size_and_not_with_itself() -> None:
 def test_secrets_are_in_no_representation() -> None:
     store = Store(endpoint="https://s3.example.com", secret_key="canary", session_token="canary")
     assert "canary" not in repr(store)
-
-
-@contextlib.contextmanager
-def server_that_sends(start: bytes, then: bytes, times: int) -> Iterator[str]:
-    """An answer in pieces, a moment apart; yields its address."""
-    gone = threading.Event()
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            self.request.recv(4096)
-            with contextlib.suppress(OSError):  # the client has had enough
-                self.request.sendall(start)
-                for _ in range(times):
-                    self.request.sendall(then)
-                    gone.wait(0.1)
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            gone.set()
-            server.shutdown()
 
 
 @pytest.mark.parametrize(

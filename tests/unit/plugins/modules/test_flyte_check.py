@@ -33,6 +33,13 @@ def test_the_cluster_is_looked_at_even_if_the_address_is_dead(tmp_path: Path) ->
     assert "K8S-01 failed" in result.row("FLYTE-30")["observed"]
 
 
+def test_a_password_in_the_address_is_refused_and_nowhere_in_the_result() -> None:
+    result = run_module(main, {"url": "https://user:with/hidden-word@flyte.example.com"})
+    assert result.failed
+    assert result["msg"] == "url: an address must not hold a user name or password"
+    assert "hidden-word" not in result.output
+
+
 def test_an_address_that_is_none_is_refused_by_name() -> None:
     result = run_module(main, {"url": "http://flyte.example.com", "resolve": {"flyte.example.com": ["192.0.2.1"]}})
     assert result.failed

@@ -104,7 +104,7 @@ def test_the_library_for_the_cluster_is_needed_with_a_kubeconfig_only(
     ("options", "words"),
     [
         ({"url": "flyte.example.com"}, "url: "),
-        ({"url": "https://user:hidden-word@flyte.example.com"}, "user name"),
+        ({"url": "https://user:hidden-word@flyte.example.com"}, "url: an address must not hold a user name"),
         ({"unless_succeeded_since": "yesterday"}, "unless_succeeded_since: 'yesterday' is no time"),
         ({"run_timeout": -5}, "run_timeout: -5 is no number of seconds"),
         ({"resources": {"limits": {"colour": "blue"}}}, "colour"),
@@ -118,7 +118,7 @@ def test_bad_parameters_are_refused_before_anything_is_asked(
     result = check(flyte, **options)
     assert result.failed
     assert words in result["msg"]
-    assert "hidden-word" not in result["msg"]
+    assert "hidden-word" not in result.output
     assert flyte.asked == []
 
 

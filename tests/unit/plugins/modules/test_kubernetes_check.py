@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.kubernetes_api import TOKEN, FakeApi, items, kubernetes_api, named, node, pod
 from support.modules import Result, run_module
 from support.pki import Authority
@@ -110,6 +111,10 @@ FAULTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
      {PODS: items(pod("broken", "Pending", initContainerStatuses=[
          {"name": "init", "ready": False, "state": {"terminated": {"exitCode": 3, "reason": "Error"}}}]))}, {},
      "container init ended with 3"),
+    ("no pod at all", "K8S-28", {PODS: items()}, {}, "there is no pod in it"),
+    ("controller crashes", "K8S-34",
+     {"/api/v1/pods": items(waiting("CrashLoopBackOff")), PODS: items(pod("coredns"), waiting("CrashLoopBackOff"))}, {},
+     "broken: CrashLoopBackOff"),
     ("API not ready", "K8S-14", {"/readyz": (500, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed")},
      {}, "not ready: etcd"),
     ("API breaks", "K8S-15", {"/api/v1/nodes": 500}, {}, "HTTP 500"),
@@ -127,6 +132,18 @@ def test_each_fault_fails_its_own_check_and_nothing_else(
     assert result.failed
     assert words in result.row(id)["observed"]
     assert result.row(id)["fix"]
+
+
+def test_what_another_row_has_said_of_a_pod_is_not_said_again(api: FakeApi, tmp_path: Path) -> None:
+    crashes = waiting("CrashLoopBackOff")
+    api.objects |= {"/api/v1/pods": items(crashes), PODS: items(crashes, pod("coredns"))}
+    result = check(api.kubeconfig(tmp_path))
+    assert result.row("K8S-28")["status"] == "skipped"
+    assert result.row("K8S-28")["observed"].startswith("K8S-34 failed")
+    api.objects[PODS] = items(crashes, pod("other", "Pending"))
+    result = check(api.kubeconfig(tmp_path))
+    assert result.statuses("failed") == ["K8S-34", "K8S-28"]
+    assert result.row("K8S-28")["observed"] == "not running: other: Pending"
 
 
 def test_missing_rights_are_named(api: FakeApi, tmp_path: Path) -> None:
@@ -210,6 +227,19 @@ def test_a_kubeconfig_that_cannot_be_used_is_a_row(tmp_path: Path, text: str | N
     assert result.statuses("failed") == ["K8S-01"]
     assert words in result.row("K8S-01")["observed"]
     assert "K8S-01 failed" in result.row("K8S-29")["observed"]
+
+
+def test_a_plugin_that_hangs_costs_the_timeout_once_and_is_what_fails(api: FakeApi, tmp_path: Path) -> None:
+    path = api.kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sleep", "args": ["60"]}
+    document["users"][0]["user"] = {"exec": plugin}
+    path.write_text(yaml.safe_dump(document))
+    result = check(path, timeout=0.3)
+    assert result.statuses("failed") == ["K8S-04"]
+    assert result.row("K8S-04")["observed"].endswith("no answer within 0.3 seconds")
+    assert result.row("K8S-01")["observed"] == "skipped because K8S-04 failed"
+    assert api.asked == []
 
 
 def test_a_node_that_is_only_avoided_counts(api: FakeApi, tmp_path: Path) -> None:

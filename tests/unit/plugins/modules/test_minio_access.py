@@ -13,6 +13,7 @@ import minio
 import pytest
 from minio.error import MinioAdminException
 from support.modules import Result, run_module
+from support.servers import server_that_sends
 
 from ansible_collections.flyte.onprem.plugins.modules import minio_access
 
@@ -194,6 +195,36 @@ def test_a_refusal_says_what_to_do(
     assert result["reason"] == reason
     assert words in result["msg"]
     assert server.changes == []
+
+
+def test_an_answer_that_trickles_ends_at_the_time_limit() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n"
+    with server_that_sends(head, b" ", 30) as address:
+        result = run(endpoint=address, timeout=0.5)
+    assert result["reason"] == "unreachable"
+    assert result["msg"].startswith(f"Cannot read user flyte at {address}: no whole answer within 0.5 seconds. Check")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # an option that cannot be meant, what the message says of it
+        (
+            {"endpoint": "https://user:with/canary-word@s3.example.com"},
+            "endpoint: an address must not hold a user name",
+        ),
+        ({"endpoint": "s3.example.com"}, "endpoint: 's3.example.com' is no address"),
+        ({"timeout": 0}, "timeout: 0 is no number of seconds"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name_before_anything_is_asked(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    monkeypatch.delattr(FakeServer, "user_info")
+    result = run(**changes)
+    assert result["reason"] == "refused"
+    assert result["msg"].startswith(words)
+    assert "canary-word" not in result.output
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -414,18 +414,18 @@ def test_a_key_that_boto3_found_and_no_header_can_carry_is_told_without_its_word
     assert "canary" not in str(result.values)
 
 
-@pytest.mark.parametrize("stalls", [True, False])
-def test_a_body_that_ends_in_the_middle_is_no_answer(store: FakeStore, stalls: bool) -> None:
+@pytest.mark.parametrize("way", ["stalls", "trickles", "breaks off"])
+def test_a_body_that_ends_in_the_middle_is_no_answer(store: FakeStore, way: str) -> None:
     def cut(message: Message) -> Message:
         answer = store.answer(message)
         if store.requests[-1:] == ["GetObject"]:
-            answer.missing, answer.stalls = 10, stalls
+            answer.missing, answer.stalls, answer.trickles = 30, way == "stalls", way == "trickles"
         return answer
 
     with proxy(None, Hooks(request=cut)) as address:
         result = run(store, endpoint=address, timeout=0.5)
     assert result.statuses("failed") == ["S3-23"], result["msg"]
-    seen = "GetObject gave no answer in time" if stalls else "GetObject gave ConnectionClosed"
+    seen = "GetObject gave ConnectionClosed" if way == "breaks off" else "GetObject gave no answer in time"
     assert seen in [row["observed"] for row in result["checks"]]
 
 
@@ -434,17 +434,19 @@ NO_DATE = b"<ListBucketResult><Contents><Key>k</Key><LastModified>garbage</LastM
 
 
 @pytest.mark.parametrize(
-    ("operation", "changes", "row", "seen"),
+    ("operation", "changes", "row", "seen_and_cause"),
     [
-        # whose answer is spoiled, and how; the row that fails; what is seen
-        ("UploadPart", {"headers": {}}, "S3-15", "an answer holds no ETag"),
-        ("CreateMultipartUpload", {"body": NO_UPLOAD}, "S3-15", "an answer holds no UploadId"),
-        ("ListObjectsV2", {"body": NO_DATE}, "S3-39", "ListObjectsV2 gave an answer that cannot be read"),
-        ("GetObject", {"headers": {"last-modified": "?"}}, "S3-39", "GetObject gave an answer that cannot be read"),
+        # whose answer is spoiled, and how; the row that fails; what is seen, and why
+        ("UploadPart", {"headers": {}}, "S3-15", ["an answer holds no ETag", "drops headers"]),
+        ("CreateMultipartUpload", {"body": NO_UPLOAD}, "S3-15", ["an answer holds no UploadId", "changes bodies"]),
+        ("ListObjectsV2", {"body": NO_DATE}, "S3-39",
+         ['ListObjectsV2 gave an answer that cannot be read: Invalid timestamp "garbage"', "not what S3 answers"]),
+        ("GetObject", {"headers": {"last-modified": "?"}}, "S3-39",
+         ["GetObject gave an answer that cannot be read", "not what S3 answers"]),
     ],
-)
-def test_an_answer_that_is_not_whole_fails_a_check(
-    store: FakeStore, operation: str, changes: dict[str, Any], row: str, seen: str
+)  # fmt: skip
+def test_an_answer_that_is_not_whole_fails_a_check_and_says_why(
+    store: FakeStore, operation: str, changes: dict[str, Any], row: str, seen_and_cause: list[str]
 ) -> None:
     def spoil(message: Message) -> Message:
         answer = store.answer(message)
@@ -453,7 +455,9 @@ def test_an_answer_that_is_not_whole_fails_a_check(
     with proxy(None, Hooks(request=spoil)) as address:
         result = run(store, endpoint=address)
     assert result.statuses("failed") == [row], result["msg"]
+    seen, cause = seen_and_cause
     assert result.row(row)["observed"].startswith(seen)
+    assert cause in result.row(row)["cause"]
     assert store.objects == {}
 
 
@@ -485,7 +489,7 @@ def test_the_clean_up_after_one_signal_is_not_ended_by_the_next() -> None:
 @pytest.mark.parametrize("option", ["endpoint", "public_endpoint"])
 def test_a_password_in_an_address_is_nowhere_in_the_result(store: FakeStore, option: str) -> None:
     result = run(store, **{option: "https://user:with/canary@s3.example.com"})
-    assert "must not hold" in result["msg"]
+    assert result["msg"] == f"{option}: an address must not hold a user name or password"
     assert "canary" not in result.output
 
 
