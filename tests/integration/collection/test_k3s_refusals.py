@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +53,21 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
 ]
 
 
-def findings(tmp_path: Path, **variables: Any) -> dict[str, str]:
-    """Run the role's preflight on host a; its findings by id."""
+def findings(
+    tmp_path: Path, *, hosts: Sequence[str] = ("a",), phase: str = "preflight", **variables: Any
+) -> dict[str, str]:
+    """Run a phase of the role in check mode; its findings by id."""
     playbook = [
         {
             "name": "Look",
-            "hosts": "a",
+            "hosts": "all",
             "gather_facts": False,
             "vars_files": [str(ROOT / "roles/site/defaults/main.yml")],
-            "tasks": [{"ansible.builtin.import_role": {"name": "flyte.onprem.k3s", "tasks_from": "preflight"}}],
+            "tasks": [{"ansible.builtin.import_role": {"name": "flyte.onprem.k3s", "tasks_from": phase}}],
         }
     ]
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    inventory = {"all": {"hosts": {"a": None}, "vars": local}}
+    inventory = {"all": {"hosts": dict.fromkeys(hosts), "vars": local}}
     files = {
         "playbook": playbook,
         "inventory": inventory,
@@ -73,7 +76,7 @@ def findings(tmp_path: Path, **variables: Any) -> dict[str, str]:
     for name, content in files.items():
         (tmp_path / f"{name}.yml").write_text(yaml.safe_dump(content))
     run = subprocess.run(
-        ["ansible-playbook", "--inventory=inventory.yml", "--extra-vars=@variables.yml", "playbook.yml"],
+        ["ansible-playbook", "--check", "--inventory=inventory.yml", "--extra-vars=@variables.yml", "playbook.yml"],
         cwd=tmp_path,
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
@@ -81,7 +84,7 @@ def findings(tmp_path: Path, **variables: Any) -> dict[str, str]:
         check=False,
     )
     output = run.stdout + run.stderr
-    assert "Look at what the host has" in output and "changed=0" in output, output
+    assert "PLAY RECAP" in output and re.findall(r"changed=[1-9]", output) == [], output
     return dict(re.findall(r"\[(K3S-\d+)\] (.*?)(?:Read more|docs/problems)", output, re.DOTALL))
 
 
@@ -104,3 +107,8 @@ def test_a_lost_first_server_does_not_found_a_second_cluster(tmp_path: Path) -> 
 def test_a_cluster_that_can_be_built_is_not_refused(tmp_path: Path) -> None:
     about_the_cluster = {identifier for _, _, identifier, _ in BAD_INPUT} | {"K3S-68"}
     assert findings(tmp_path).keys() & about_the_cluster == set()
+
+
+def test_two_servers_do_not_leave_a_cluster_at_once(tmp_path: Path) -> None:
+    found = findings(tmp_path, hosts=("b", "c"), phase="uninstall")
+    assert "b, c would leave" in found["K3S-69"]
