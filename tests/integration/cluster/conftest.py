@@ -26,11 +26,7 @@ class Machine:
     host: Host
     is_server: bool
     labels: dict[str, str]
-
-    @property
-    def node(self) -> str:
-        """Its node's name."""
-        return self.host.check_output("hostname").lower()
+    node: str
 
     @property
     def unit(self) -> str:
@@ -57,7 +53,8 @@ def machines(inventory: str) -> list[Machine]:
         for host in testinfra.get_hosts([f"ansible://{group}"], ansible_inventory=inventory):
             labels = variable(host, "k3s_node_labels | default({})")
             name = host.backend.get_pytest_id().removeprefix("ansible://")
-            found.append(Machine(name, host, group == "k3s_servers", labels))
+            node = host.check_output("hostname").lower()
+            found.append(Machine(name, host, group == "k3s_servers", labels, node))
     return found
 
 
