@@ -34,7 +34,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, load
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_plugin import NoCredentials, credentials_within
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Rights, rights_verdict
-from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import exchanged
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import EXPIRY_WARNING_DAYS, ReachIds
 
 KUBECONFIG = "K8S-01"
@@ -201,8 +201,7 @@ class Api:
             return bytes(answer.data)
 
         try:
-            # The connection, or a plugin, has its time before the answer.
-            return within(2 * self._timeout, send)
+            return exchanged(self._timeout, send)  # with the time of a connection for a plugin, which is asked first
         except ApiException as exc:
             raise ApiError(exc.status, _message(exc)) from exc
         except (HTTPError, OSError) as exc:

