@@ -1,11 +1,13 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a run tells of its sites, without hosts: nobody answers where they should be."""
+"""How a run tells of its sites, without hosts: nobody answers there, or all that they use belongs to others."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,13 @@ def run(tmp_path: Path) -> Run:
 
 
 def table(stdout: str) -> list[str]:
-    """The lines of the table at the end."""
+    """The lines of the table for sites that have failed."""
     return [line.strip().strip('",') for line in stdout.splitlines() if " failed   " in line]
+
+
+def states(stdout: str) -> dict[str, str]:
+    """State of each site, as the table says it."""
+    return dict(re.findall(r'^ +"([a-z]+) +(ok|failed|skipped)\b', stdout, re.MULTILINE))
 
 
 def test_a_host_that_does_not_answer_is_named_with_what_to_do(run: Run, tmp_path: Path) -> None:
@@ -72,3 +79,86 @@ def test_verify_names_a_host_that_does_not_answer_and_nothing_that_follows_from_
     assert rows[0]["id"] == "SITE-31"
     assert rows[0]["observed"].startswith("edge-kiel did not answer. ")
     assert [row["observed"] for row in rows for word in NO_MESSAGE if word in row["observed"]] == []
+
+
+SITES = ("alpha", "beta", "broken", "delta", "epsilon", "zeta")
+
+
+@pytest.fixture
+def six(tmp_path: Path) -> Path:
+    """An inventory of sites whose cluster and services are all of others, so that this machine will do as a host."""
+    hosts = {
+        f"{site}-1": {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "site_name": site,
+        }
+        for site in SITES
+    }  # fmt: skip
+    hosts["broken-1"]["site_domain"] = "https://flyte"
+    kubeconfig = {"contexts": [{"name": "theirs", "context": {"cluster": "theirs", "user": "ours"}}]}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    variables = {
+        **dict.fromkeys(SECRETS, "secret"),
+        "site_domain": "{{ site_name }}.example.com",
+        "site_kubernetes": "existing",
+        "site_kubernetes_connection": {
+            "kubeconfig": str(tmp_path / "kubeconfig"), "context": "theirs", "pod_cidr": "10.244.0.0/16",
+            "storage_class": "", "ingress_class": "public",
+        },
+        "site_ingress_connection": {
+            "host": "{{ site_domain }}", "address": "192.0.2.30", "https_port": 443, "class": "public",
+            "url": "https://{{ site_domain }}", "tls_secret": "flyte-tls",
+        },
+        "site_database": "external",
+        "site_database_connection": {
+            "host": "db.example.com", "port": 5432, "database": "flyte", "user": "flyte", "sslmode": "require",
+        },
+        "site_object_store": "external",
+        "site_object_store_connection": {
+            "endpoint": "https://s3.example.com", "public_endpoint": "https://s3.example.com", "region": "us-east-1",
+            "metadata_bucket": "flyte-metadata", "data_bucket": "flyte-data", "access_key": "flyte",
+        },
+    }  # fmt: skip
+    children = {"existing_cluster": {"hosts": dict.fromkeys(hosts)}}
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": children, "vars": variables}}))
+    return inventory
+
+
+def preflight(run: Run, *arguments: str) -> subprocess.CompletedProcess:
+    return run("ansible-playbook", "flyte.onprem.preflight", "-i", "hosts.yml", *arguments, check=False)
+
+
+def test_a_site_that_fails_stops_no_other_and_only_it_is_run_again(run: Run, six: Path) -> None:
+    result = preflight(run)
+    assert result.returncode == 2, result.stdout
+    assert states(result.stdout) == {site: "failed" if site == "broken" else "ok" for site in SITES}
+    assert "5 ok, 1 failed, 0 skipped" in result.stdout
+    six.write_text(six.read_text().replace("https://flyte", "flyte.example.com"))
+    result = preflight(run, "--limit", f"@{six.parent}/failed-sites.retry")
+    assert result.returncode == 0, result.stdout
+    assert states(result.stdout) == {"broken": "ok"}
+    assert "5 more in the inventory were not in this run" in result.stdout
+    assert not (six.parent / "failed-sites.retry").exists()
+
+
+@pytest.mark.usefixtures("six")
+def test_in_batches_the_run_stops_when_too_many_have_failed(run: Run) -> None:
+    result = preflight(run, "--forks=2", "-e", "fleet_serial=2", "-e", "fleet_max_fail_percentage=10")
+    assert result.returncode == 2, result.stdout
+    assert states(result.stdout) == {
+        "alpha": "ok", "beta": "ok", "broken": "failed", "delta": "ok", "epsilon": "skipped", "zeta": "skipped",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("six")
+def test_a_batch_that_fails_as_a_whole_stops_no_other(run: Run) -> None:
+    result = preflight(run, "-e", "fleet_serial=1")
+    assert states(result.stdout) == {site: "failed" if site == "broken" else "ok" for site in SITES}
+
+
+def test_two_sites_with_one_domain_are_refused(run: Run, six: Path) -> None:
+    six.write_text(six.read_text().replace("https://flyte", "zeta.example.com"))
+    result = preflight(run)
+    assert [line.split()[0] for line in table(result.stdout) if "[SITE-10]" in line] == ["broken", "zeta"]
