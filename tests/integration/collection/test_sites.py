@@ -20,6 +20,7 @@ from .conftest import ROOT, Run, run_ansible
 NOBODY = {"ansible_host": "127.0.0.1", "ansible_port": 1}
 SECRETS = [
     "site_database_password", "site_object_store_secret_key", "site_minio_root_password", "site_kubernetes_token",
+    "site_kubernetes_agent_token",
 ]  # fmt: skip
 # What a message says that is none: an expression that lacked a fact.
 NO_MESSAGE = ("has no attribute", "is undefined", "{{")
