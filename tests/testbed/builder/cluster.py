@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from .bundle import build_all
 from .console import run, stage
 from .recipes import BED, Recipes
 
@@ -17,7 +18,7 @@ VOLUMES = ("/var/lib/containerd",)
 _TOP = "/opt/kubernetes"
 _KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 _PROGRAMS = {
-    "kubernetes": "kubernetes/kubernetes",
+    "kubernetes": "kubernetes-upstream/kubernetes-upstream",
     **{name: f"containerd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
     **{name: f"host-packages/{name}" for name in ("runc", "bridge", "host-local", "loopback", "portmap")},
     "kine": "kine/kine",
@@ -28,6 +29,7 @@ _ONLY_K3S = {"klipper-lb", "local-path-provisioner", "busybox"}
 
 def up(recipes: Recipes, host: str, address: str, kubeconfig: Path) -> None:
     """Make *host* a cluster, and write its administrator's kubeconfig. The host needs ``VOLUMES``."""
+    build_all(recipes, {place.split("/")[0] for place in _PROGRAMS.values()})
     with stage(host, "making it a Kubernetes of one node", 60):
         run(["podman", "exec", host, "mkdir", "-p", f"{_TOP}/bin", f"{_TOP}/images"])
         for name, place in _PROGRAMS.items():

@@ -278,5 +278,5 @@ def test_uninstall_leaves_nothing(inventory: str, machines: list[Machine]) -> No
     run(inventory, "flyte.onprem.uninstall", **answers, **CHANGED)
     for machine in machines:
         assert machine.host.run(LEFTOVERS).stdout == "", machine.name
-        assert machine.host.run("ls -A /var/lib/rancher /etc/rancher 2>/dev/null").stdout == "", machine.name
+        assert machine.host.run("find /var/lib/rancher /etc/rancher -mindepth 1 2>/dev/null").stdout == "", machine.name
     assert not directory.exists()
