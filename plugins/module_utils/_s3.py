@@ -376,7 +376,7 @@ class BucketExamination:
             self.clean_up()
         if self.locked:
             self.check("S3-45", self.no_lock, "S3-14")
-        elif any(written.version for written in self.written):
+        elif any(written.version or written.hidden for written in self.written):
             self.check("S3-33", self.no_versions_left, "S3-14")
         self.tell_rights()
 
@@ -581,7 +581,7 @@ class BucketExamination:
         started = time.monotonic()
         self.written.append(Written(key=key))
         headers = self.signed_request("put_object", "PUT", key, content=content, headers={"Content-MD5": md5})[0]
-        self.written[-1].version = headers.get("x-amz-version-id", "")
+        self.written[-1].version = real_version({"VersionId": headers.get("x-amz-version-id")})
         back = self.signed_request("get_object", "GET", key)[1]
         same(back, content)
         return f"{len(content)} bytes up and down in {(time.monotonic() - started) * 1000:.0f} ms"
@@ -728,13 +728,19 @@ class BucketExamination:
 
     def left_by_others(self) -> list[Left]:
         """What other runs wrote below the folder of all checks, with old versions where they may be listed."""
+        markers: t.Sequence[t.Mapping[str, t.Any]] = []
         try:
             answer = self.call(self.client.list_object_versions, Prefix=self.bucket.folder)
-            listed = [*(answer.get("Versions") or []), *(answer.get("DeleteMarkers") or [])]
+            markers = answer.get("DeleteMarkers") or []
+            listed = [*(answer.get("Versions") or []), *markers]
         except S3Error:
             listed = self.found  # Flyte does not need the right to list versions
         return [
-            Left(key=str(item["Key"]), version=real_version(item), modified=item["LastModified"].timestamp())
+            Left(
+                key=str(item["Key"]),
+                version=str(item.get("VersionId") or "") if item in markers else real_version(item),
+                modified=item["LastModified"].timestamp(),
+            )
             for item in listed
             if {"Key", "LastModified"} <= item.keys() and self.is_of_another_run(str(item["Key"]))
         ]
@@ -745,8 +751,10 @@ class BucketExamination:
         return RUN_FOLDER.match(rest) is not None and not key.startswith(self.folder)
 
     def remove_left(self, item: Left) -> None:
-        version = {"VersionId": item.version} if item.version else {}
-        self.call(self.client.delete_object, Key=item.key, **version)
+        if item.version:
+            self.delete_version(Written(key=item.key, version=item.version, marker=item.version == "null"))
+        else:
+            self.call(self.client.delete_object, Key=item.key)
 
     def run_of(self, key: str) -> str:
         """The folder of the run that wrote an object."""
@@ -782,13 +790,40 @@ class BucketExamination:
         for key, upload in list(self.uploads):
             removals.append((Written(key=key), functools.partial(self.abort_upload, key, upload)))
         for written in self.written:
-            if not written.version and not written.gone:
+            if not written.version and not written.gone and not written.hidden:
                 removals.append((written, functools.partial(self.delete_object, written.key)))
         self.remove(removals)
         # By now with the delete markers that the store has set.
         self.remove(
-            (written, functools.partial(self.delete_version, written)) for written in self.written if written.version
+            (written, functools.partial(self.delete_version, written))
+            for written in self.written
+            if written.version and not written.gone
         )
+        if self.written and not self.unanswered:
+            self.remove_hidden()
+
+    def remove_hidden(self) -> None:
+        """Remove the versions that no answer has told, with the markers that hide them: without, they would be back."""
+        hidden = [written for written in self.written if written.hidden and not written.gone]
+        try:
+            answer = self.call(self.client.list_object_versions, Prefix=self.folder)
+        except S3Error as exc:  # Flyte does not need the right to list versions
+            for written in hidden:
+                written.refusal = str(exc)
+                self.tell_left(written)
+            return
+        for written in hidden:
+            written.gone = True  # what is behind it is listed
+        known = {(left["key"], left["version"] or "null") for left in self.all.report.facts["leftovers"]}
+        listed = [
+            Written(key=str(item["Key"]), version=str(item["VersionId"]), marker=kind == "DeleteMarkers")
+            for kind in ("Versions", "DeleteMarkers")
+            for item in answer.get(kind) or []
+            if {"Key", "VersionId"} <= item.keys() and str(item["Key"]).startswith(self.folder)
+            if (item["Key"], item["VersionId"]) not in known
+        ]
+        self.written += listed
+        self.remove((written, functools.partial(self.delete_version, written)) for written in listed)
 
     def remove(self, removals: t.Iterable[tuple[Written, t.Callable[[], t.Any]]]) -> None:
         for written, removal in removals:
@@ -800,15 +835,18 @@ class BucketExamination:
                 written.refusal = str(exc)
                 # A store that has gone away costs one timeout, not one for each object.
                 self.unanswered = isinstance(exc, Unanswered)
-            left = {"bucket": self.bucket.name, "key": written.key, "version": written.version}
-            if left not in self.all.report.facts["leftovers"]:
-                self.all.report.facts["leftovers"].append(left)
+            self.tell_left(written)
+
+    def tell_left(self, written: Written) -> None:
+        left = {"bucket": self.bucket.name, "key": written.key, "version": written.version}
+        if left not in self.all.report.facts["leftovers"]:
+            self.all.report.facts["leftovers"].append(left)
 
     def no_lock(self) -> str:
         raise Warned(f"what is below {self.folder} stays: {self.locked}")
 
     def no_versions_left(self) -> str:
-        stay = [written for written in self.written if written.version and not written.gone]
+        stay = [written for written in self.written if (written.version or written.hidden) and not written.gone]
         if stay:
             raise Warned(f"{len(stay)} versions below {self.folder} stay: {stay[0].refusal}")
         return "all versions removed"
@@ -839,12 +877,22 @@ class BucketExamination:
 
     def delete_object(self, key: str) -> None:
         answer = self.call(self.client.delete_object, Key=key)
-        for written in self.written:
-            written.gone = written.gone or (written.key == key and not written.version)
-        if answer.get("DeleteMarker") and real_version(answer):
-            self.written.append(Written(key=key, version=real_version(answer)))
+        unknown = [written for written in self.written if written.key == key and not written.version]
+        # A marker of version null has taken the place of what was there; every other only hides it.
+        version = str(answer.get("VersionId") or "")
+        hides = bool(answer.get("DeleteMarker")) and version != "null"
+        for written in unknown:
+            written.hidden = hides
+            written.gone = not hides
+        if answer.get("DeleteMarker") and version and not (hides and unknown):
+            self.written.append(Written(key=key, version=version, marker=True))
+        elif all(written.key != key for written in self.written):
+            self.written.append(Written(key=key, gone=True))  # MinIO sets markers of version null without a word
 
     def delete_version(self, written: Written) -> None:
+        if written.marker and written.version == "null":
+            # SeaweedFS keeps such a marker whatever it answers, but not an object in its place.
+            self.call(self.client.put_object, Key=written.key, Body=b"")
         self.call(self.client.delete_object, Key=written.key, VersionId=written.version)
         written.gone = True
 
@@ -887,13 +935,18 @@ class Written:
 
     key: str
     version: str = ""
+    marker: bool = False
     gone: bool = False
+    hidden: bool = False  # by a delete marker, while its own version is unknown
     refusal: str = ""
 
 
 @dataclass(frozen=True)
 class Left:
-    """An object, version or delete marker that another run has left; C(modified) is in seconds since 1970."""
+    """An object, version or delete marker that another run has left; C(modified) is in seconds since 1970.
+
+    Version C(null) is a marker's; an object without a version has none.
+    """
 
     key: str
     version: str

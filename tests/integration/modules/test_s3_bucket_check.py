@@ -565,8 +565,7 @@ def public_endpoint_that_never_answers(bed):
 
 @fault("S3-33", "warning")
 def versions_that_may_not_be_deleted(bed):
-    bucket = new_bucket(bed)
-    s3_client(bed.store).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    bucket = versioned_bucket(bed)
     user = make_user(bed.store, [bucket], denied=["s3:DeleteObjectVersion"])
     yield {"buckets": [bucket], **bed.keys_of(user)}
 
@@ -683,11 +682,73 @@ def test_every_bucket_and_prefix_is_asked(bed: Bed) -> None:
 
 
 def test_a_versioned_bucket_is_cleaned_of_all_versions(bed: Bed) -> None:
-    bucket = new_bucket(bed)
-    s3_client(bed.store).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    bucket = versioned_bucket(bed)
     user = make_user(bed.store, [bucket], {*ENOUGH, "s3:DeleteObjectVersion"})
     result = bed.check(buckets=[bucket], **bed.keys_of(user))
     assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert contents(bed.store, bucket) == []
+
+
+def versioned_bucket(bed: Bed, status: str = "Enabled") -> str:
+    bucket = new_bucket(bed)
+    for each in dict.fromkeys(("Enabled", status)):
+        s3_client(bed.store).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": each})
+    return bucket
+
+
+def drop_version(_request: Message, answer: Message) -> None:
+    answer.headers.pop("x-amz-version-id", None)
+
+
+def test_a_bucket_that_no_longer_keeps_versions_is_left_without_delete_markers(bed: Bed) -> None:
+    bucket = versioned_bucket(bed, "Suspended")
+    result = bed.check(buckets=[bucket], **bed.keys_of(make_user(bed.store, [bucket])))
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert contents(bed.store, bucket) == []
+
+
+@pytest.mark.parametrize("option", ["endpoint", "public_endpoint"])
+def test_versions_that_a_proxy_hides_are_removed(bed: Bed, option: str) -> None:
+    bucket = versioned_bucket(bed)
+    with behind(bed, answer=drop_version) as address:
+        result = bed.check(buckets=[bucket], **{option: address}, **bed.keys_of(make_user(bed.store, [bucket])))
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    assert contents(bed.store, bucket) == []
+
+
+def test_versions_that_a_proxy_hides_and_no_list_shows_are_named_and_not_brought_back(bed: Bed) -> None:
+    bucket = versioned_bucket(bed)
+
+    def deny(message: Message) -> Message | None:  # MinIO itself lists them to whoever may list
+        return s3_error(403, "AccessDenied") if "?versions" in message.path else None
+
+    with behind(bed, request=deny, answer=drop_version) as address:
+        result = bed.check(buckets=[bucket], endpoint=address, **bed.keys_of(make_user(bed.store, [bucket])))
+    assert result.statuses("warning") == ["S3-33"]
+    left = {left["key"] for left in result["leftovers"]}
+    assert left == set(contents(bed.store, bucket))
+    assert len(left) == 6
+    assert "Contents" not in s3_client(bed.store).list_objects_v2(Bucket=bucket)
+
+
+def test_a_version_whose_answer_comes_too_late_is_removed(bed: Bed) -> None:
+    bucket = versioned_bucket(bed)
+
+    def wait(request: Message, _answer: Message) -> None:
+        if request.method == "PUT" and "/replaced" in request.path:
+            time.sleep(2 * TIMEOUT)
+
+    with behind(bed, answer=wait) as address:
+        result = bed.check(buckets=[bucket], endpoint=address, **bed.keys_of(make_user(bed.store, [bucket])))
+    assert result.statuses("failed") == ["S3-23"]
+    assert result["leftovers"] == []
+    assert contents(bed.store, bucket) == []
+
+
+def test_a_check_that_is_interrupted_in_a_write_leaves_no_version(bed: Bed) -> None:
+    bucket = versioned_bucket(bed)
+    with interrupted(bed, bucket, signal.SIGTERM):
+        pass
     assert contents(bed.store, bucket) == []
 
 
@@ -777,8 +838,7 @@ def test_what_a_check_left_that_was_killed_in_an_upload_is_removed(bed: Bed, mon
 
 
 def test_versions_that_a_killed_check_left_are_removed_for_good(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    bucket = new_bucket(bed)
-    s3_client(bed.store).put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    bucket = versioned_bucket(bed)
     with interrupted(bed, bucket, signal.SIGKILL, at="/replaced"):
         pass
     assert contents(bed.store, bucket)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from support.pki import Authority
 
 NAME = "s3.example.com"
-BUCKETS = ("flyte-data", "flyte-versions", "flyte-locked")
-DATA, VERSIONS, LOCKED = BUCKETS
+BUCKETS = ("flyte-data", "flyte-versions", "flyte-suspended", "flyte-locked")
+DATA, VERSIONS, SUSPENDED, LOCKED = BUCKETS
 # Who may do what, in SeaweedFS's own words; Write has deletion and uploads in parts in it.
 USERS = {
     **{bucket: [f"{action}:{bucket}" for action in ("Read", "Write", "List")] for bucket in BUCKETS},
@@ -49,8 +49,10 @@ def store(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Ite
     ) as server:
         client = s3_client(server)
         client.create_bucket(Bucket=DATA)
-        client.create_bucket(Bucket=VERSIONS)
-        client.put_bucket_versioning(Bucket=VERSIONS, VersioningConfiguration={"Status": "Enabled"})
+        for bucket, statuses in ((VERSIONS, ("Enabled",)), (SUSPENDED, ("Enabled", "Suspended"))):
+            client.create_bucket(Bucket=bucket)
+            for status in statuses:
+                client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
         client.create_bucket(Bucket=LOCKED, ObjectLockEnabledForBucket=True)
         rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
         client.put_object_lock_configuration(
@@ -75,7 +77,7 @@ def check(store: SeaweedFS, *, user: str = DATA, check_mode: bool = False, **cha
     return result
 
 
-@pytest.mark.parametrize("bucket", [DATA, VERSIONS])
+@pytest.mark.parametrize("bucket", [DATA, VERSIONS, SUSPENDED])
 def test_a_healthy_store_is_all_green_and_left_as_it_was(store: SeaweedFS, bucket: str) -> None:
     result = check(store, buckets=[bucket], user=bucket)
     assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
