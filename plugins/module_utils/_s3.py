@@ -1042,9 +1042,10 @@ def make_client(store: Store, address: Address) -> t.Any:
         config = Config(**options)
     try:
         session = boto3.session.Session(
-            aws_access_key_id=store.access_key,
-            aws_secret_access_key=store.secret_key,
-            aws_session_token=store.session_token,
+            # Empty ones, as templates give them, are none: boto3 would sign an empty token.
+            aws_access_key_id=store.access_key or None,
+            aws_secret_access_key=store.secret_key or None,
+            aws_session_token=store.session_token or None,
             region_name=store.region,
         )
         client = session.client("s3", endpoint_url=address.endpoint, verify=store.ca_file or None, config=config)

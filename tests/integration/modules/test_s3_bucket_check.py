@@ -623,6 +623,11 @@ def test_a_healthy_store_is_all_green_and_left_as_it_was(bed: Bed) -> None:
     assert contents(bed.store, bed.bucket) == before
 
 
+def test_an_empty_session_token_is_none(bed: Bed) -> None:
+    result = bed.check(session_token="")
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
 def test_names_are_pinned_and_stay_in_tls(bed: Bed) -> None:
     address = f"https://s3.example.com:{bed.store.port}"
     result = bed.check(endpoint=address, public_endpoint=address, resolve={"s3.example.com": "127.0.0.1"})
