@@ -67,6 +67,9 @@ from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
 PROBE_FOLDER = "flyte-onprem-check/"
 RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}/.")  # of one run in it, and the beginning of a name
 
+# A part of a host name, as boto3 demands of every region.
+REGION = re.compile(r"(?!\d+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)", re.ASCII)
+
 # Whatever is younger may belong to a check that runs at this moment, from another host or pod.
 LEFTOVER_AGE = 300
 
@@ -1017,6 +1020,16 @@ def parse_bucket(given: t.Any) -> Bucket:
     if not isinstance(fields, dict) or not fields.get("name") or set(fields) - {"name", "prefix"}:
         raise ValueError(f"buckets: {given!r} is neither a name nor a dictionary with name and, if wanted, prefix")
     return Bucket(name=str(fields["name"]), prefix=str(fields.get("prefix") or ""))
+
+
+def refuse_region(region: str) -> None:
+    """Raise C(ValueError) for what boto3 takes for no region."""
+    if not region:
+        raise ValueError("region: it must not be empty; leave it out for us-east-1, which most stores take")
+    if not REGION.fullmatch(region):
+        raise ValueError(
+            f"region: {region!r} is no name of a region; give the store's own, of letters, digits and hyphens"
+        )
 
 
 def make_client(store: Store, address: Address) -> t.Any:

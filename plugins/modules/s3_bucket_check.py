@@ -283,7 +283,12 @@ from ansible_collections.flyte.onprem.plugins.module_utils._imports import BOTO3
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_retries, refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
-from ansible_collections.flyte.onprem.plugins.module_utils._s3 import Store, examine, parse_bucket
+from ansible_collections.flyte.onprem.plugins.module_utils._s3 import (
+    Store,
+    examine,
+    parse_bucket,
+    refuse_region,
+)
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "endpoint": {"type": "str", "required": True},
@@ -327,8 +332,7 @@ def main() -> None:
         refuse_retries("retries", params["retries"])
         if not params["buckets"]:
             raise ValueError("buckets: the list is empty; name the buckets that Flyte will use")
-        if not params["region"]:
-            raise ValueError("region: it must not be empty; leave it out for us-east-1, which most stores take")
+        refuse_region(params["region"])
         with pinned(params["resolve"]):
             report = examine(
                 Store(
