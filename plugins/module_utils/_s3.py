@@ -22,6 +22,7 @@ import http.client
 import io
 import os
 import re
+import signal
 import socket
 import ssl
 import time
@@ -69,6 +70,9 @@ RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}/.")  # of one run in it, and 
 
 # A part of a host name, as boto3 demands of every region.
 REGION = re.compile(r"(?!\d+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)", re.ASCII)
+
+# Signals that end a module, each by an exception wherever it is.
+INTERRUPTIONS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 # Whatever is younger may belong to a check that runs at this moment, from another host or pod.
 LEFTOVER_AGE = 300
@@ -376,7 +380,8 @@ class BucketExamination:
             self.probe()
         finally:
             # Also when the play is interrupted in the middle.
-            self.clean_up()
+            with undisturbed():
+                self.clean_up()
         if self.locked:
             self.check("S3-45", self.no_lock, "S3-14")
         elif any(written.version or written.hidden for written in self.written):
@@ -954,6 +959,20 @@ class Left:
     key: str
     version: str
     modified: float
+
+
+@contextlib.contextmanager
+def undisturbed() -> t.Iterator[None]:
+    """Let a signal to end wait until this is done: what a clean-up does not reach stays."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in INTERRUPTIONS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
 
 
 def context_of(bucket: Bucket) -> dict[str, str]:

@@ -798,6 +798,14 @@ def test_an_interrupted_check_removes_what_it_wrote(bed: Bed, number: int) -> No
     assert contents(bed.store, bucket) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_check_that_is_interrupted_while_it_cleans_up_removes_all(bed: Bed, number: int) -> None:
+    bucket = new_bucket(bed)
+    with interrupted(bed, bucket, number, method="DELETE", at="/replaced"):
+        pass
+    assert contents(bed.store, bucket) == []
+
+
 def test_what_a_killed_check_left_is_reported_and_later_removed(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = new_bucket(bed)
     user = make_user(bed.store, [bucket])
@@ -857,13 +865,13 @@ def test_versions_that_a_killed_check_left_are_removed_for_good(bed: Bed, monkey
 
 
 @contextlib.contextmanager
-def interrupted(bed: Bed, bucket: str, number: int, *, at: str = "/object") -> Iterator[None]:
-    """Run the check in a process of its own, and send it a signal once it has sent a PUT with C(at) in its path."""
+def interrupted(bed: Bed, bucket: str, number: int, *, method: str = "PUT", at: str = "/object") -> Iterator[None]:
+    """Run the check in a process of its own, and send it a signal once it has sent a request with C(at) in its path."""
     process: list[subprocess.Popen[bytes]] = []
     sent: list[int] = []
 
     def interrupt(request: Message, answer: Message) -> None:
-        if request.method == "PUT" and at in request.path and not sent:
+        if request.method == method and at in request.path and not sent:
             sent.append(number)
             process[0].send_signal(number)
             time.sleep(0.2)
