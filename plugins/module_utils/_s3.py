@@ -115,6 +115,7 @@ NO_POLICY = "flyte.onprem asks whether a policy would be taken; this is none"
 
 # The objects of a run whose uploads may be unfinished; some stores list those by their exact names only.
 PARTS, ABANDONED = "parts", "abandoned"
+MARK = "running"
 
 Answer = t.TypeVar("Answer")
 
@@ -353,7 +354,7 @@ class BucketExamination:
         self.folder = f"{bucket.folder}{stamp}-{os.urandom(4).hex()}/"
         self.content = os.urandom(1024)
         self.written: list[Written] = []
-        self.uploads: list[tuple[str, str]] = []  # key, upload id
+        self.uploads: list[tuple[str, str]] = []  # key, upload id; empty until an answer tells it
         self.found: list[t.Mapping[str, t.Any]] = []
         self.first_write: S3Error | str | None = "not tried"
         self.rows: dict[str, Check] = {}
@@ -686,9 +687,9 @@ class BucketExamination:
 
     def mark(self) -> str:
         """Write the object by which a later check finds this run, should it be killed, and what it began."""
-        key = self.folder + "running"
+        key = self.folder + MARK
         if all(written.key != key for written in self.written):
-            self.put_object("running", b"")
+            self.put_object(MARK, b"")
         return key
 
     def tell_rights(self) -> None:
@@ -796,7 +797,19 @@ class BucketExamination:
         """Remove all that this run wrote; what stays is named among the facts."""
         removals: list[tuple[Written, t.Callable[[], t.Any]]] = []
         for key, upload in list(self.uploads):
-            removals.append((Written(key=key), functools.partial(self.abort_upload, key, upload)))
+            abort = (
+                functools.partial(self.abort_upload, key, upload)
+                if upload
+                else functools.partial(self.abort_untold, key)
+            )
+            removals.append((Written(key=key), abort))
+        self.remove(removals)
+        removals.clear()
+        if any(not upload for _key, upload in self.uploads):
+            # An upload that stays is found by its mark.
+            for mark in [written for written in self.written if written.key == self.folder + MARK]:
+                self.tell_left(mark)
+                self.written.remove(mark)
         for written in self.written:
             if not written.version and not written.gone and not written.hidden:
                 removals.append((written, functools.partial(self.delete_object, written.key)))
@@ -906,8 +919,16 @@ class BucketExamination:
 
     def begin_upload(self, name: str) -> tuple[str, str]:
         key = self.folder + name
-        upload = told("UploadId", self.call(self.client.create_multipart_upload, Key=key))
-        self.uploads.append((key, upload))
+        # Noted before it is sent, as a write is.
+        self.uploads.append((key, ""))
+        try:
+            answer = self.call(self.client.create_multipart_upload, Key=key)
+        except S3Error as exc:
+            if not isinstance(exc, Unanswered):
+                self.uploads.remove((key, ""))
+            raise
+        upload = told("UploadId", answer)
+        self.uploads[-1] = (key, upload)
         return key, upload
 
     def upload_part(self, key: str, upload: str, number: int, content: bytes) -> dict[str, t.Any]:
@@ -926,6 +947,13 @@ class BucketExamination:
     def abort_upload(self, key: str, upload: str) -> None:
         self.call(self.client.abort_multipart_upload, Key=key, UploadId=upload)
         self.uploads.remove((key, upload))
+
+    def abort_untold(self, key: str) -> None:
+        """Abort an upload whose id no answer has told, by its key: MinIO lists it in no other way."""
+        for upload in self.call(self.client.list_multipart_uploads, Prefix=key).get("Uploads") or []:
+            if upload.get("Key") == key:
+                self.call(self.client.abort_multipart_upload, Key=key, UploadId=upload["UploadId"])
+        self.uploads.remove((key, ""))
 
     def passed(self, id: str) -> bool:
         return self.rows[id].status == PASSED

@@ -831,13 +831,11 @@ def test_what_a_check_left_that_was_killed_in_an_upload_is_removed(bed: Bed, mon
     bucket = new_bucket(bed)
     with interrupted(bed, bucket, signal.SIGKILL, at="partNumber=1"):
         pass
-    client = s3_client(bed.store)
     running = [key for key in contents(bed.store, bucket) if key.endswith("/running")]
     parts = running[0].replace("running", "parts")
 
     def unfinished() -> list[str]:
-        found = client.list_multipart_uploads(Bucket=bucket, Prefix=parts).get("Uploads", [])
-        return [upload["Key"] for upload in found]
+        return uploads_of(bed, bucket, parts)
 
     assert unfinished() == [parts]
     later = time.time() + 400
@@ -847,6 +845,38 @@ def test_what_a_check_left_that_was_killed_in_an_upload_is_removed(bed: Bed, mon
         report = bed.check(endpoint=address, public_endpoint=bed.store.endpoint, buckets=[bucket], **bed.keys_of(user))
     assert "1 unfinished uploads" in report.row("S3-19")["observed"]
     assert unfinished() == []
+    assert contents(bed.store, bucket) == []
+
+
+def uploads_of(bed: Bed, bucket: str, key: str) -> list[str]:
+    answer = s3_client(bed.store).list_multipart_uploads(Bucket=bucket, Prefix=key)
+    return [upload["Key"] for upload in answer.get("Uploads", [])]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_an_upload_whose_beginning_is_not_answered_is_aborted_or_named(bed: Bed, listed: bool) -> None:
+    bucket = new_bucket(bed)
+    begun: list[str] = []
+
+    def wait(request: Message, _answer: Message) -> None:
+        if request.method == "POST" and "/parts?uploads" in request.path:
+            begun.append(request.path.partition("?")[0].removeprefix(f"/{bucket}/"))
+            time.sleep(2 * TIMEOUT)
+
+    rights = {*ENOUGH, "s3:ListBucketMultipartUploads"} if listed else ENOUGH
+    with behind(bed, answer=wait) as address:
+        result = bed.check(buckets=[bucket], endpoint=address, **bed.keys_of(make_user(bed.store, [bucket], rights)))
+    assert result.statuses("failed") == ["S3-23"]
+    kept = [] if listed else [begun[0], begun[0].replace("parts", "running")]
+    assert [left["key"] for left in result["leftovers"]] == kept
+    assert [key for key in contents(bed.store, bucket) if key != begun[0]] == kept[1:]
+    assert uploads_of(bed, bucket, begun[0]) == kept[:1]
+
+
+def test_an_upload_in_whose_beginning_a_check_is_interrupted_is_aborted(bed: Bed) -> None:
+    bucket = new_bucket(bed)
+    with interrupted(bed, bucket, signal.SIGTERM, method="POST", at="/parts?uploads") as path:
+        assert uploads_of(bed, bucket, path.partition("?")[0].removeprefix(f"/{bucket}/")) == []
     assert contents(bed.store, bucket) == []
 
 
@@ -865,19 +895,19 @@ def test_versions_that_a_killed_check_left_are_removed_for_good(bed: Bed, monkey
 
 
 @contextlib.contextmanager
-def interrupted(bed: Bed, bucket: str, number: int, *, method: str = "PUT", at: str = "/object") -> Iterator[None]:
-    """Run the check in a process of its own, and send it a signal once it has sent a request with C(at) in its path."""
+def interrupted(bed: Bed, bucket: str, number: int, *, method: str = "PUT", at: str = "/object") -> Iterator[str]:
+    """Run the check in a process of its own; signal once it has sent a request with C(at) in its path; yield that."""
     process: list[subprocess.Popen[bytes]] = []
-    sent: list[int] = []
+    sent: list[str] = []
 
     def interrupt(request: Message, answer: Message) -> None:
         if request.method == method and at in request.path and not sent:
-            sent.append(number)
+            sent.append(request.path)
             process[0].send_signal(number)
             time.sleep(0.2)
 
     with behind(bed, answer=interrupt) as address:
-        user = make_user(bed.store, [bucket])
+        user = make_user(bed.store, [bucket], {*ENOUGH, "s3:ListBucketMultipartUploads"})
         arguments = bed.arguments(endpoint=address, buckets=[bucket], timeout=10, **bed.keys_of(user))
         code = (
             "import sys, json; from support.modules import run_module;"
@@ -894,7 +924,7 @@ def interrupted(bed: Bed, bucket: str, number: int, *, method: str = "PUT", at: 
         )
         process[0].communicate(json.dumps(arguments).encode(), timeout=60)
         assert sent
-        yield
+        yield sent[0]
 
 
 # Retries
