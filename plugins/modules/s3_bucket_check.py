@@ -249,7 +249,9 @@ rights:
       returned: always
       sample: "PutObject gave AccessDenied (HTTP 403): Access Denied."
 leftovers:
-  description: What this run wrote and could not remove, with the reason in RV(checks).
+  description:
+    - What this run wrote and could not remove, with the reason in RV(checks); objects, and uploads that are unfinished.
+    - Where the version of an object is not told and may not be listed, the object stays behind a delete marker.
   type: list
   elements: dict
   returned: always
