@@ -233,7 +233,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flyte.onprem.plugins.module_utils import _flyte, _flyte2
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
-from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, finish
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, clean_up_when_ended, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._flyte import (
     Installation,
     probe_cluster,
@@ -274,6 +274,7 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
+    clean_up_when_ended()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
     hide_passwords(module, "url")
