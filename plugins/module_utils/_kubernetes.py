@@ -259,11 +259,12 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
     # What the library takes where the file names no server is not what anybody meant.
     configuration.host = ""
     try:
+        user = _user(path, context)
         with credentials_within(timeout):
             load_kube_config(
                 config_file=path, context=context or None, client_configuration=configuration, persist_config=False
             )
-        _use_credentials(configuration, _user(path, context), timeout=timeout)
+        _use_credentials(configuration, user, timeout=timeout)
         client = kubernetes.client.ApiClient(configuration=configuration)
     except NoCredentials as exc:
         raise Failed(str(exc), id=PLUGIN) from exc
@@ -295,14 +296,29 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
 
 
 def _user(path: str, context: str | None) -> Json:
-    """What a kubeconfig that could be read says about the user of a context."""
+    """What a kubeconfig says about the user of a context. Raises C(Failed) for what the library may wait for."""
     from kubernetes.config.kube_config import KubeConfigMerger  # noqa: PLC0415
 
     config = KubeConfigMerger(path).config
     name = config["contexts"].get_with_name(context or config["current-context"])["context"].safe_get("user")
     users = config["users"] if name and config.safe_get("users") else None
     found = users.get_with_name(name, safe=True) if users else None
-    return dict(found["user"].value) if found else {}
+    user = dict(found["user"].value) if found else {}
+    if "auth-provider" in user:
+        provider = user["auth-provider"]
+        name = provider.get("name") if isinstance(provider, dict) else None
+        raise Failed(
+            f"the user's credentials are to come from the auth-provider {name or 'without a name'}",
+            id=PLUGIN,
+            cause="Kubernetes has replaced auth-providers by credential plugins, and this check asks none: "
+            "the library waits for one without an end.",
+            fix="Give the user a credential plugin (exec), such as kubelogin for OpenID Connect, or a token.",
+        )
+    if "token" not in user and "tokenFile" in user:
+        file = os.path.join(os.path.dirname(found.path), user["tokenFile"])
+        if not os.path.isfile(file):  # a pipe, say, which is read until somebody writes to it
+            raise Failed(f"the user's tokenFile {file} is no file")
+    return user
 
 
 def _use_credentials(configuration: t.Any, user: Json, *, timeout: float) -> None:

@@ -68,6 +68,7 @@ options:
       - File with the address of Flyte's cluster and a user's credentials.
       - Without it the cluster is not looked at.
       - A credential plugin in it (C(exec)) is run on the machine that runs the module, and has O(timeout) to answer.
+      - An C(auth-provider) in it is refused, also that of OpenID Connect; a credential plugin does the same, in time.
     type: path
   context:
     description:

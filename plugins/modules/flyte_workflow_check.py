@@ -102,6 +102,7 @@ options:
       - File with the address of Flyte's cluster and a user's credentials.
       - Without it, causes that only the cluster knows are not found, and Flyte removes the objects within a day.
       - A credential plugin in it (C(exec)) is run on the machine that runs the module, and has O(timeout) to answer.
+      - An C(auth-provider) in it is refused, also that of OpenID Connect; a credential plugin does the same, in time.
     type: path
   context:
     description:

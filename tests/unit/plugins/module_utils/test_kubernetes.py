@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -96,6 +98,35 @@ def test_a_token_file_may_end_in_a_line_break(tmp_path: Path) -> None:
         api = open_api(str(server.kubeconfig(tmp_path, tokenFile=str(tmp_path / "token"))), None, timeout=3)
         assert api.get("/version")["gitVersion"] == "v1.36.4"
         api.close()
+
+
+NOWHERE = FakeApi(server="https://127.0.0.1:1")
+
+
+def test_a_token_file_that_is_none_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    for name in ("token", "absent"):
+        with pytest.raises(Failed, match=f"tokenFile {tmp_path}/{name} is no file"):
+            open_api(str(NOWHERE.kubeconfig(tmp_path, tokenFile=name)), None, timeout=3)
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        ({"name": "oidc", "config": {"client-secret": "canary"}}, "oidc"),
+        ({"name": "gcp", "config": {"cmd-path": "/bin/sleep", "cmd-args": "60"}}, "gcp"),
+        (None, "without a name"),
+    ],
+)
+def test_an_auth_provider_is_refused_by_name(tmp_path: Path, provider: dict[str, Any] | None, name: str) -> None:
+    path = NOWHERE.kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    document["users"][0]["user"] = {"auth-provider": provider}
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(Failed, match=f"the auth-provider {name}$") as caught:
+        open_api(str(path), None, timeout=3)
+    assert caught.value.id == "K8S-04"
+    assert "canary" not in str(caught.value)
 
 
 # what a user of a kubeconfig has that no header can hold
