@@ -139,17 +139,25 @@ def probe_service(
             raise Failed(f"no project {target.project}; there are: {', '.join(names) or 'none'}")
         return f"{', '.join(names)}"
 
-    told = report.check("FLYTE-16", version, after=[healthy])
-    report.check("FLYTE-26", lambda: _login(target, demanded=told.status == SKIPPED), after=[healthy], **endpoint)
-    listed = report.check("FLYTE-17", projects, after=[healthy], project=target.project)
+    def row(id: str, probe: t.Callable[[], str], needed: Check, **context: str) -> Check:
+        return report.check(id, probe, after=[*silence(report), needed], **context)
+
+    told = row("FLYTE-16", version, healthy)
+    row("FLYTE-26", lambda: _login(target, demanded=told.status == SKIPPED), healthy, **endpoint)
+    listed = row("FLYTE-17", projects, healthy, project=target.project)
     probe_redirect(report, target, http_port, after=reached)
-    served = report.check("FLYTE-20", lambda: _grpc_health(target, wanted=grpc), after=[healthy], **endpoint)
+    served = row("FLYTE-20", lambda: _grpc_health(target, wanted=grpc), healthy, **endpoint)
     report.check("FLYTE-22", lambda: _grpc_version(target), after=[served], **endpoint)
     probe_upload(report, target, wanted=upload, write=write, after=listed)
     return healthy
 
 
 # HTTP
+
+
+def silence(report: Report) -> list[Check]:
+    """The rows of requests without an answer, on which all others depend: one fault is one row, and one wait."""
+    return report.failed(_NO_ANSWER)
 
 
 def request(
@@ -261,7 +269,7 @@ def probe_redirect(report: Report, target: Target, http_port: int | None, *, aft
     report.check(
         "FLYTE-18",
         lambda: _redirect(target, http_port),
-        after=[after],
+        after=[*silence(report), after],
         http_port=str(http_port),
         host=urlsplit(target.address.endpoint).netloc,
     )
@@ -459,7 +467,7 @@ def probe_upload(
         given.append(signed_url(locate(target, digest)))
         return f"a URL at {given[0].address.endpoint}"
 
-    signed = report.check("FLYTE-23", sign, after=[after])
+    signed = report.check("FLYTE-23", sign, after=[*silence(report), after])
     if not given:
         report.blocked("FLYTE-24", after=[signed], endpoint="the object store", bucket="")
         return
@@ -565,7 +573,7 @@ def probe_cluster(report: Report, api: _kubernetes.Api | None, flyte: Installati
                 raise AssertionError
             return str(_kubernetes.asked(lambda: probe(api)))
 
-        return report.check(id, asking, after=[after, *needed], **context, **more)
+        return report.check(id, asking, after=[*_kubernetes.silence(report, api), after, *needed], **context, **more)
 
     running = row("FLYTE-30", lambda api: _pods(api, flyte))
     row(

@@ -50,7 +50,7 @@ def probe_service(
     routed = report.check(_NO_ROUTES, lambda: _routes(target), after=[listed], **endpoint)
     report.check("FLYTE-27", lambda: _forwarded(target), after=[routed], **endpoint)
     _flyte.probe_redirect(report, target, http_port, after=reached)
-    report.check("FLYTE-20", lambda: _grpc(target, wanted=grpc), after=[listed], **endpoint)
+    report.check("FLYTE-20", lambda: _grpc(target, wanted=grpc), after=[*_flyte.silence(report), listed], **endpoint)
     _flyte.probe_upload(report, target, wanted=upload, write=write, after=listed, locate=upload_location)
     return listed
 

@@ -98,6 +98,8 @@ class Api:
     def __init__(self, client: t.Any, *, timeout: float) -> None:
         self._client = client
         self._timeout = timeout
+        # Whether a request got no answer: each further one would wait as long again.
+        self.silent = False
 
     @property
     def address(self) -> _reach.Address:
@@ -205,8 +207,10 @@ class Api:
         except ApiException as exc:
             raise ApiError(exc.status, _message(exc)) from exc
         except (HTTPError, OSError) as exc:
+            self.silent = True
             raise Unanswered(f"{method} {path}: {exc}", proxy=self.proxy) from exc
         except NoCredentials as exc:  # the first ones have expired meanwhile
+            self.silent = True
             raise Unanswered(f"{method} {path}: {exc}") from exc
         except ValueError as exc:
             # A header that cannot be sent stands in its words, and that may be the token.
@@ -455,6 +459,11 @@ def asked(request: t.Callable[[], t.Any]) -> t.Any:
         raise exc.outcome() from exc
 
 
+def silence(report: Report, api: Api | None) -> list[Check]:
+    """The rows of requests without an answer, on which all others depend: one fault is one row, and one wait."""
+    return report.failed(ANSWERS) if api and api.silent else []
+
+
 @dataclass(frozen=True)
 class Needs:
     """What is asked of the cluster. Sizes are cores and bytes; None and empty texts ask for nothing."""
@@ -503,7 +512,7 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
                 raise AssertionError
             return str(asked(lambda: probe(api)))
 
-        return report.check(id, asking, after=[after, *needed], **context)
+        return report.check(id, asking, after=[*silence(report, api), after, *needed], **context)
 
     def version(api: Api) -> str:
         found = str(api.get("/version")["gitVersion"])

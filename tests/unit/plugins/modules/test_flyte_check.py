@@ -11,16 +11,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from support.flyte import wait_for
-from support.kubernetes_api import FakeApi
+from support.kubernetes_api import FakeApi, kubernetes_api
 from support.modules import run_module
 from support.pki import Authority
 from support.servers import free_port, silent_port
+from support.services import web
 
 from ansible_collections.flyte.onprem.plugins.modules.flyte_check import main
 
@@ -54,6 +56,32 @@ def test_an_address_that_is_none_is_refused_by_name() -> None:
     result = run_module(main, {"url": "http://flyte.example.com", "resolve": {"flyte.example.com": ["192.0.2.1"]}})
     assert result.failed
     assert result["msg"].startswith("resolve: flyte.example.com: ['192.0.2.1'] is no IP address")
+
+
+def test_a_server_that_falls_silent_is_one_row_and_is_asked_no_more(tmp_path: Path) -> None:
+    """Flyte after its health, and its cluster's API server after its version."""
+    still = threading.Event()
+    asked: list[str] = []
+
+    def answer(_method: str, path: str, _headers: Any, _body: bytes) -> tuple[int, Any]:
+        asked.append(path)
+        if path != "/healthcheck":
+            still.wait(30)
+        return 200, {}
+
+    cluster = {"/version": {"gitVersion": "v1.36.4"}, "/readyz": "ok"}
+    pods = {"/api/v1/namespaces/flyte/pods": lambda: still.wait(30)}
+    with web(answer) as port, kubernetes_api({**cluster, **pods}) as api:
+        options = {"url": f"http://127.0.0.1:{port}", "http_port": port, "timeout": 0.5}
+        result = run_module(main, {**options, "kubeconfig": str(api.kubeconfig(tmp_path))})
+        still.set()
+    assert [row["id"] for row in result["checks"] if row["status"] == "failed"] == ["FLYTE-19", "K8S-15"]
+    assert asked == ["/healthcheck", "/api/v1/version"]
+    assert api.asked == ["GET /version", "GET /readyz", "GET /api/v1/namespaces/flyte/pods"]
+    for id in ("FLYTE-17", "FLYTE-18", "FLYTE-20", "FLYTE-23"):
+        assert result.row(id)["observed"] == "skipped because FLYTE-19 failed"
+    for id in ("FLYTE-31", "FLYTE-33", "FLYTE-34"):
+        assert result.row(id)["observed"] == "skipped because K8S-15 failed"
 
 
 def started(directory: Path, user: dict[str, Any], *, server: str) -> subprocess.Popen[bytes]:

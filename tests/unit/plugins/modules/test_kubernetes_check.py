@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,33 @@ def test_each_way_of_not_being_there_has_its_own_check(
     with where() as address:
         result = check(FakeApi(server=address).kubeconfig(tmp_path), timeout=1)
     assert result.statuses("failed") == [id], result["msg"]
+
+
+def test_a_server_that_falls_silent_is_one_row_and_is_asked_no_more(api: FakeApi, tmp_path: Path) -> None:
+    still = threading.Event()
+    api.objects["/api/v1/nodes"] = lambda: still.wait(30)
+    try:
+        result = check(
+            api.kubeconfig(tmp_path),
+            timeout=0.5,
+            pod_image="python",
+            pod_services=["https://s3"],
+            task_namespaces=["a"],
+        )
+    finally:
+        still.set()
+    assert result.statuses("failed") == ["K8S-15"]
+    assert [row["id"] for row in result["checks"] if row["status"] == "failed"] == ["K8S-15"]
+    assert api.asked[-1] == "GET /api/v1/nodes"
+    for id in ("K8S-25", "K8S-28", "K8S-29", "K8S-30", "K8S-40"):
+        assert result.row(id)["observed"] == "skipped because K8S-15 failed"
+
+
+def test_a_request_that_is_refused_says_nothing_about_the_others(api: FakeApi, tmp_path: Path) -> None:
+    api.objects["/api/v1/nodes"] = 500
+    result = check(api.kubeconfig(tmp_path))
+    assert result.statuses("failed") == ["K8S-15"]
+    assert result.row("K8S-25")["status"] == "passed"
 
 
 BROKEN_FILES = [
