@@ -112,7 +112,7 @@ class Answer:
         """The body as a JSON object. Raises C(Failed) if it is none."""
         try:
             found = json.loads(self.body)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise Failed("the answer is not JSON: something other than Flyte answered") from exc
         if not isinstance(found, dict):
             raise Failed("the answer is not a JSON object: something other than Flyte answered")
@@ -232,7 +232,7 @@ def words_of(answer: Answer) -> str:
     """What Flyte says about a refusal: its gateway sends a JSON object with the message."""
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(found.get("message") or found.get("error") or "") if isinstance(found, dict) else ""
 
@@ -514,21 +514,26 @@ class SignedUrl:
 def signed_url(answer: Json) -> SignedUrl:
     """The URL in the answer of CreateUploadLocation. Raises C(Failed) if there is none."""
     url = str(answer.get("signed_url") or answer.get("signedUrl") or "")
+    native = str(answer.get("native_url") or answer.get("nativeUrl") or "")
     try:
         address = _reach.parse_url(url)
+        bucket = urlsplit(native).netloc
     except ValueError as exc:
         # Not its words: they hold the URL.
         raise Failed("Flyte's answer holds no URL") from exc
+    if not re.fullmatch(r"[\x21-\x7e]+", url):
+        raise Failed("Flyte's answer holds no URL that can be sent: it has white space, or characters outside ASCII")
     parts = urlsplit(url)
     path = f"{parts.path or '/'}?{parts.query}"
-    native = str(answer.get("native_url") or answer.get("nativeUrl") or "")
     # Its Content-Length is that of the digest, not of the file (stow v0.3.12, s3/container.go); clients send their own.
     headers = {
         str(key): str(value)
         for key, value in shaped(answer.get("headers") or {}, dict).items()
         if str(key).lower() not in ("content-length", "content-md5")
     }
-    return SignedUrl(address=address, path=path, bucket=urlsplit(native).netloc or "of the site", headers=headers)
+    if not all(re.fullmatch(r"[^\s:]+:[\t\x20-\x7e\xa0-\xff]*", f"{key}:{value}") for key, value in headers.items()):
+        raise Failed("Flyte's answer holds a header for the upload that cannot be sent")
+    return SignedUrl(address=address, path=path, bucket=bucket or "of the site", headers=headers)
 
 
 def upload_content() -> bytes:

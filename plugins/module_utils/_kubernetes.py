@@ -56,6 +56,8 @@ CONTROLLERS = {
     "k8s.io/ingress-nginx": ("ingress-nginx",),
 }
 
+OTHER_SHAPE = "the answer has another shape than Kubernetes': something other than an API server answered"
+
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 _DONE = "Succeeded"
@@ -170,7 +172,7 @@ class Api:
         answer = self._ask(method, path, query=query or {}, body=body, kind=kind)
         try:
             return dict(json.loads(answer))
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, RecursionError) as exc:
             raise Unanswered(f"the answer to {path} is not a JSON object") from exc
 
     def _ask(
@@ -390,7 +392,8 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
         if api is None:
             raise AssertionError
         try:
-            api.get("/version")
+            if "gitVersion" not in api.get("/version"):
+                raise Failed(OTHER_SHAPE, id=ANSWERS)
         except ApiError as exc:
             if exc.status == 401:
                 raise Failed(f"the API server said: {exc}") from exc
@@ -457,6 +460,8 @@ def asked(request: t.Callable[[], t.Any]) -> t.Any:
         raise Failed(f"the API server said: {exc} (HTTP {exc.status})", id=ANSWERS) from exc
     except Unanswered as exc:
         raise exc.outcome() from exc
+    except (LookupError, TypeError, AttributeError, ValueError) as exc:
+        raise Failed(f"{OTHER_SHAPE} ({type(exc).__name__})", id=ANSWERS) from exc
 
 
 def silence(report: Report, api: Api | None) -> list[Check]:
@@ -490,14 +495,17 @@ def parse_version(text: str) -> tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
+_PARTS = {"m": 1e3, "u": 1e6, "n": 1e9}
+
+
 def parse_quantity(text: str) -> float:
     """A Kubernetes quantity as a number: C(1930m) is 1.93, C(1e3) is 1000, C(4Gi) 4294967296. Raises C(ValueError)."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+(?=$))?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", str(text))
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+(?=$))?)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", str(text))
     if found is None:
         raise ValueError(f"{text!r} is no quantity such as 500m, 4 or 8Gi")
     number, unit = float(found.group(1)), found.group(2) or ""
-    if unit == "m":
-        return number / 1000
+    if unit in _PARTS:
+        return number / _PARTS[unit]
     base = 1024 if unit.endswith("i") else 1000
     return number * float(base ** ("kMGTPE".index("k" if unit[0] == "K" else unit[0]) + 1 if unit else 0))
 
@@ -618,7 +626,7 @@ def _without(nodes: t.Sequence[Json]) -> str:
 def _allocatable(nodes: t.Sequence[Json], resource: str) -> float:
     """What all nodes together give to pods; nodes that take none are left out."""
     return sum(
-        parse_quantity(str((node.get("status") or {}).get("allocatable", {}).get(resource, "0")))
+        parse_quantity(str(((node.get("status") or {}).get("allocatable") or {}).get(resource, "0")))
         for node in nodes
         if _takes_pods(node)
     )

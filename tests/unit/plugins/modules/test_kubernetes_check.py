@@ -119,6 +119,13 @@ FAULTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     ("API not ready", "K8S-14", {"/readyz": (500, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed")},
      {}, "not ready: etcd"),
     ("API breaks", "K8S-15", {"/api/v1/nodes": 500}, {}, "HTTP 500"),
+    ("version that is none", "K8S-15", {"/version": {"gitVersion": "weird"}}, {}, "another shape"),
+    ("something else answers", "K8S-15", {"/version": {}}, {}, "something other than an API server"),
+    ("brackets without an end", "K8S-15", {"/api/v1/nodes": "[" * 100_000}, {}, "not a JSON object"),
+    ("nodes without a name", "K8S-15", {"/api/v1/nodes": items({})}, {}, "another shape"),
+    ("nodes that are none", "K8S-15", {"/api/v1/nodes": {"items": [3]}}, {}, "another shape"),
+    ("namespace without a name", "K8S-15", {"/api/v1/namespaces/flyte": {}}, {}, "another shape"),
+    ("sizes that are none", "K8S-15", {"/api/v1/nodes": items(node("one", cpu="lots"))}, {}, "another shape"),
 ]  # fmt: skip
 
 
@@ -268,6 +275,12 @@ def test_a_plugin_that_hangs_costs_the_timeout_once_and_is_what_fails(api: FakeA
     assert result.row("K8S-04")["observed"].endswith("no answer within 0.3 seconds")
     assert result.row("K8S-01")["observed"] == "skipped because K8S-04 failed"
     assert api.asked == []
+
+
+def test_a_node_that_says_no_sizes_gives_none(api: FakeApi, tmp_path: Path) -> None:
+    status = {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": None}
+    api.objects["/api/v1/nodes"] = items(node("one"), named("two", status=status))
+    assert check(api.kubeconfig(tmp_path)).row("K8S-23")["observed"] == "4 cores"
 
 
 def test_a_node_that_is_only_avoided_counts(api: FakeApi, tmp_path: Path) -> None:
