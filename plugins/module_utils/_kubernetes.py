@@ -487,9 +487,18 @@ class Needs:
     rights: Rights
 
 
+def refuse_namespace(option: str, name: str) -> None:
+    """Raise C(ValueError), with the option's name and a text for people, for what cannot be a namespace's name."""
+    if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        raise ValueError(
+            f"{option}: {name!r} is no name of a namespace; one has up to 63 small letters, digits and dashes, "
+            "and neither begins nor ends with a dash"
+        )
+
+
 def parse_version(text: str) -> tuple[int, int]:
     """Major and minor version of C(v1.36.4+k3s1) or C(1.36). Raises C(ValueError) for what has none."""
-    found = re.match(r"v?(\d+)\.(\d+)", text)
+    found = re.fullmatch(r"v?(\d+)\.(\d+)(?:\.\d+)*(?:[-+].*)?", text)
     if found is None:
         raise ValueError(f"{text!r} is no version of the form 1.36")
     return int(found.group(1)), int(found.group(2))

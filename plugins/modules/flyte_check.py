@@ -241,7 +241,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._flyte import (
     target_of,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
-from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster, refuse_namespace
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 
@@ -283,6 +283,7 @@ def main() -> None:
         require(module, KUBERNETES)
     try:
         target = target_of(given)
+        refuse_namespace("namespace", given["namespace"])
         addresses_of(given["resolve"])
     except ValueError as exc:
         module.fail_json(msg=str(exc))

@@ -237,7 +237,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CAT
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import PASSED, Report, clean_up_when_ended, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._flyte import target_of
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
-from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster, refuse_namespace
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
@@ -291,6 +291,7 @@ def main() -> None:
         option = "unless_succeeded_since: "
         since = parse_time(given["unless_succeeded_since"]) if given["unless_succeeded_since"] else None
         option = ""
+        refuse_namespace("namespace", given["namespace"])
         refuse_wait("run_timeout", given["run_timeout"])
         addresses_of(given["resolve"])
     except ValueError as exc:

@@ -288,6 +288,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
     parse_quantity,
     parse_version,
     probe_cluster,
+    refuse_namespace,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Right, Rights, installing_flyte
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
@@ -299,6 +300,8 @@ from ansible_collections.flyte.onprem.plugins.module_utils._pod import (
     probe_network,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
+
+Parsed = t.TypeVar("Parsed")
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "kubeconfig": {"type": "path"},
@@ -337,9 +340,29 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 }
 
 
+def parsed(given: dict[str, t.Any], option: str, parse: t.Callable[[str], Parsed]) -> Parsed:
+    """What an option says. Raises C(ValueError), with the option's name."""
+    try:
+        return parse(given[option])
+    except ValueError as exc:
+        raise ValueError(f"{option}: {exc}") from exc
+
+
 def needs_of(given: dict[str, t.Any]) -> Needs:
-    """The needs that the options describe. Raises C(ValueError) for a version or quantity that is none."""
-    newest = given["maximum_version"]
+    """The needs that the options describe. Raises C(ValueError), with the option's name, for what is none."""
+    oldest = parsed(given, "minimum_version", parse_version)
+    newest = parsed(given, "maximum_version", parse_version) if given["maximum_version"] else None
+    if newest and newest < oldest:
+        raise ValueError(
+            f"maximum_version: {given['maximum_version']} is below minimum_version, {given['minimum_version']}"
+        )
+    if (given["expected_nodes"] or 0) < 0:
+        raise ValueError(f"expected_nodes: {given['expected_nodes']} is no number of nodes")
+    if given["namespace"]:
+        refuse_namespace("namespace", given["namespace"])
+    for option in ("task_namespaces", "system_namespaces"):
+        for name in given[option]:
+            refuse_namespace(option, name)
     rights = installing_flyte(given["generation"], namespace=given["namespace"])
     if given["rights"] is not None:
         rights = Rights(
@@ -351,13 +374,13 @@ def needs_of(given: dict[str, t.Any]) -> Needs:
             ]
         )
     return Needs(
-        minimum_version=parse_version(given["minimum_version"]),
-        maximum_version=parse_version(newest) if newest else None,
+        minimum_version=oldest,
+        maximum_version=newest,
         expected_nodes=given["expected_nodes"],
-        minimum_cpu=parse_quantity(given["minimum_cpu"]),
-        minimum_memory=parse_quantity(given["minimum_memory"]),
-        task_cpu=parse_quantity(given["task_cpu"]),
-        task_memory=parse_quantity(given["task_memory"]),
+        minimum_cpu=parsed(given, "minimum_cpu", parse_quantity),
+        minimum_memory=parsed(given, "minimum_memory", parse_quantity),
+        task_cpu=parsed(given, "task_cpu", parse_quantity),
+        task_memory=parsed(given, "task_memory", parse_quantity),
         storage_class=given["storage_class"],
         ingress_class=given["ingress_class"],
         ingress_controller=given["ingress_controller"],

@@ -30,13 +30,20 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
 
 
 @pytest.mark.parametrize(
-    ("text", "version"), [("v1.36.4+k3s1", (1, 36)), ("1.29", (1, 29)), ("v1.32.0-rc.1", (1, 32)), ("2.0", (2, 0))]
+    ("text", "version"),
+    [
+        ("v1.36.4+k3s1", (1, 36)),
+        ("1.29", (1, 29)),
+        ("v1.32.0-rc.1", (1, 32)),
+        ("v1.29.3-eks-adc7111", (1, 29)),
+        ("2.0", (2, 0)),
+    ],
 )
 def test_a_version_is_its_first_two_numbers(text: str, version: tuple[int, int]) -> None:
     assert parse_version(text) == version
 
 
-@pytest.mark.parametrize("text", ["", "1", "latest", "v1.x"])
+@pytest.mark.parametrize("text", ["", "1", "latest", "v1.x", "1.25junk", "1.25.junk", "1.25 "])
 def test_what_is_no_version_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no version"):
         parse_version(text)

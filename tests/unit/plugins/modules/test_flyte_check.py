@@ -58,6 +58,12 @@ def test_an_address_that_is_none_is_refused_by_name() -> None:
     assert result["msg"].startswith("resolve: flyte.example.com: ['192.0.2.1'] is no IP address")
 
 
+def test_a_namespace_that_can_be_none_is_refused_by_name() -> None:
+    result = run_module(main, {"url": "http://flyte.example.com", "namespace": "../nodes"})
+    assert result.failed
+    assert result["msg"].startswith("namespace: '../nodes' is no name of a namespace")
+
+
 def test_a_server_that_falls_silent_is_one_row_and_is_asked_no_more(tmp_path: Path) -> None:
     """Flyte after its health, and its cluster's API server after its version."""
     still = threading.Event()

@@ -328,12 +328,31 @@ def test_a_server_of_another_ca_is_told(tmp_path: Path) -> None:
     assert result.statuses("failed") == ["TLS-11"]
 
 
-@pytest.mark.parametrize("option", [{"minimum_version": "new"}, {"minimum_memory": "lots"}, {"minimum_cpu": "-1"}])
-def test_bad_parameters_are_refused_before_anything_is_asked(tmp_path: Path, option: dict[str, str]) -> None:
-    result = check(tmp_path / "absent", **option)
+# option, what is no value for it
+REFUSED: list[tuple[str, Any]] = [
+    ("minimum_version", "new"),
+    ("minimum_version", "1.25junk"),
+    ("maximum_version", "1.24"),
+    ("minimum_memory", "lots"),
+    ("minimum_cpu", "-1"),
+    ("expected_nodes", -1),
+    ("namespace", "Flyte"),
+    ("namespace", "a/b"),
+    ("namespace", "../nodes"),
+    ("namespace", "-flyte"),
+    ("namespace", "f" * 64),
+    ("task_namespaces", ["edge_development"]),
+    ("system_namespaces", [""]),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), REFUSED)
+def test_bad_parameters_are_refused_by_name_before_anything_is_asked(tmp_path: Path, option: str, value: Any) -> None:
+    result = check(tmp_path / "absent", **{option: value})
     assert result.failed
     assert "checks" not in result.values
-    assert next(iter(option.values())) in result["msg"]
+    assert result["msg"].startswith(f"{option}: ")
+    assert str(value[0] if isinstance(value, list) else value) in result["msg"]
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
