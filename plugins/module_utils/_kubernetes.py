@@ -256,9 +256,11 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
     from kubernetes.config import ConfigException, load_kube_config  # noqa: PLC0415
 
     path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    for part in path.split(os.pathsep):
-        if not os.path.isfile(part):
-            raise Failed(f"there is no file {part}")
+    # As kubectl does, which takes of several files those that are there.
+    files = [part for part in path.split(os.pathsep) if os.path.isfile(part)]
+    if not files:
+        raise Failed(f"there is no file {path}")
+    path = os.pathsep.join(files)
     configuration = kubernetes.client.Configuration()
     # A retry would cost a dead address its timeout once more.
     configuration.retries = 0

@@ -110,6 +110,23 @@ def test_a_token_file_may_end_in_a_line_break(tmp_path: Path) -> None:
 NOWHERE = FakeApi(server="https://127.0.0.1:1")
 
 
+@pytest.mark.parametrize("more", ["{there}:", ":{there}", "{there}:/absent", "/absent:{there}"])
+def test_of_several_kubeconfigs_those_that_are_there_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", more.format(there=NOWHERE.kubeconfig(tmp_path)))
+    api = open_api(None, None, timeout=3)
+    assert api.address.endpoint == NOWHERE.server
+    api.close()
+
+
+@pytest.mark.parametrize("none", [":", "/absent:/missing"])
+def test_of_several_kubeconfigs_one_must_be_there(monkeypatch: pytest.MonkeyPatch, none: str) -> None:
+    monkeypatch.setenv("KUBECONFIG", none)
+    with pytest.raises(Failed, match=f"there is no file {none}"):
+        open_api(None, None, timeout=3)
+
+
 def test_a_token_file_that_is_none_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token")
     for name in ("token", "absent"):
