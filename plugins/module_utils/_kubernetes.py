@@ -322,7 +322,7 @@ def _user(path: str, context: str | None) -> Json:
             "the library waits for one without an end.",
             fix="Give the user a credential plugin (exec), such as kubelogin for OpenID Connect, or a token.",
         )
-    if "token" not in user and "tokenFile" in user:
+    if found and "token" not in user and "tokenFile" in user:
         file = os.path.join(os.path.dirname(found.path), user["tokenFile"])
         if not os.path.isfile(file):  # a pipe, say, which is read until somebody writes to it
             raise Failed(f"the user's tokenFile {file} is no file")

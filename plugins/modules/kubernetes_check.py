@@ -23,7 +23,7 @@ options:
   kubeconfig:
     description:
       - File with the address of the cluster and a user's credentials.
-      - Without it, the files that the environment variable C(KUBECONFIG) names, leaving out those that are not there, else
+      - Without it, the files that the environment variable C(KUBECONFIG) names, without those that are not there, else
         C(~/.kube/config).
       - A credential plugin in it (C(exec)) is run on the machine that runs the module, without anybody to answer it,
         and has O(timeout) to give credentials.
