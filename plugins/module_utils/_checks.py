@@ -144,6 +144,10 @@ class Report:
             return skipped
         return None
 
+    def failed(self, id: str) -> list[Check]:
+        """The failed rows of this id."""
+        return [row for row in self.rows if (row.id, row.status) == (id, FAILED)]
+
     def root(self, row: Check) -> Check:
         """The row that a skipped one goes back to; any other is its own."""
         return self._roots.get(row, row)

@@ -112,7 +112,7 @@ class Answer:
         """The body as a JSON object. Raises C(Failed) if it is none."""
         try:
             found = json.loads(self.body)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise Failed("the answer is not JSON: something other than Flyte answered") from exc
         if not isinstance(found, dict):
             raise Failed("the answer is not a JSON object: something other than Flyte answered")
@@ -139,17 +139,25 @@ def probe_service(
             raise Failed(f"no project {target.project}; there are: {', '.join(names) or 'none'}")
         return f"{', '.join(names)}"
 
-    told = report.check("FLYTE-16", version, after=[healthy])
-    report.check("FLYTE-26", lambda: _login(target, demanded=told.status == SKIPPED), after=[healthy], **endpoint)
-    listed = report.check("FLYTE-17", projects, after=[healthy], project=target.project)
+    def row(id: str, probe: t.Callable[[], str], needed: Check, **context: str) -> Check:
+        return report.check(id, probe, after=[*silence(report), needed], **context)
+
+    told = row("FLYTE-16", version, healthy)
+    row("FLYTE-26", lambda: _login(target, demanded=told.status == SKIPPED), healthy, **endpoint)
+    listed = row("FLYTE-17", projects, healthy, project=target.project)
     probe_redirect(report, target, http_port, after=reached)
-    served = report.check("FLYTE-20", lambda: _grpc_health(target, wanted=grpc), after=[healthy], **endpoint)
+    served = row("FLYTE-20", lambda: _grpc_health(target, wanted=grpc), healthy, **endpoint)
     report.check("FLYTE-22", lambda: _grpc_version(target), after=[served], **endpoint)
     probe_upload(report, target, wanted=upload, write=write, after=listed)
     return healthy
 
 
 # HTTP
+
+
+def silence(report: Report) -> list[Check]:
+    """The rows of requests without an answer, on which all others depend: one fault is one row, and one wait."""
+    return report.failed(_NO_ANSWER)
 
 
 def request(
@@ -224,7 +232,7 @@ def words_of(answer: Answer) -> str:
     """What Flyte says about a refusal: its gateway sends a JSON object with the message."""
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(found.get("message") or found.get("error") or "") if isinstance(found, dict) else ""
 
@@ -261,7 +269,7 @@ def probe_redirect(report: Report, target: Target, http_port: int | None, *, aft
     report.check(
         "FLYTE-18",
         lambda: _redirect(target, http_port),
-        after=[after],
+        after=[*silence(report), after],
         http_port=str(http_port),
         host=urlsplit(target.address.endpoint).netloc,
     )
@@ -459,7 +467,7 @@ def probe_upload(
         given.append(signed_url(locate(target, digest)))
         return f"a URL at {given[0].address.endpoint}"
 
-    signed = report.check("FLYTE-23", sign, after=[after])
+    signed = report.check("FLYTE-23", sign, after=[*silence(report), after])
     if not given:
         report.blocked("FLYTE-24", after=[signed], endpoint="the object store", bucket="")
         return
@@ -506,21 +514,26 @@ class SignedUrl:
 def signed_url(answer: Json) -> SignedUrl:
     """The URL in the answer of CreateUploadLocation. Raises C(Failed) if there is none."""
     url = str(answer.get("signed_url") or answer.get("signedUrl") or "")
+    native = str(answer.get("native_url") or answer.get("nativeUrl") or "")
     try:
         address = _reach.parse_url(url)
+        bucket = urlsplit(native).netloc
     except ValueError as exc:
         # Not its words: they hold the URL.
         raise Failed("Flyte's answer holds no URL") from exc
+    if not re.fullmatch(r"[\x21-\x7e]+", url):
+        raise Failed("Flyte's answer holds no URL that can be sent: it has white space, or characters outside ASCII")
     parts = urlsplit(url)
     path = f"{parts.path or '/'}?{parts.query}"
-    native = str(answer.get("native_url") or answer.get("nativeUrl") or "")
     # Its Content-Length is that of the digest, not of the file (stow v0.3.12, s3/container.go); clients send their own.
     headers = {
         str(key): str(value)
         for key, value in shaped(answer.get("headers") or {}, dict).items()
         if str(key).lower() not in ("content-length", "content-md5")
     }
-    return SignedUrl(address=address, path=path, bucket=urlsplit(native).netloc or "of the site", headers=headers)
+    if not all(re.fullmatch(r"[^\s:]+:[\t\x20-\x7e\xa0-\xff]*", f"{key}:{value}") for key, value in headers.items()):
+        raise Failed("Flyte's answer holds a header for the upload that cannot be sent")
+    return SignedUrl(address=address, path=path, bucket=bucket or "of the site", headers=headers)
 
 
 def upload_content() -> bytes:
@@ -565,7 +578,7 @@ def probe_cluster(report: Report, api: _kubernetes.Api | None, flyte: Installati
                 raise AssertionError
             return str(_kubernetes.asked(lambda: probe(api)))
 
-        return report.check(id, asking, after=[after, *needed], **context, **more)
+        return report.check(id, asking, after=[*_kubernetes.silence(report, api), after, *needed], **context, **more)
 
     running = row("FLYTE-30", lambda api: _pods(api, flyte))
     row(

@@ -12,6 +12,7 @@ Connect protocol (an error is a JSON object with a C(code)).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import typing as t
 from urllib.parse import urlsplit
@@ -50,7 +51,7 @@ def probe_service(
     routed = report.check(_NO_ROUTES, lambda: _routes(target), after=[listed], **endpoint)
     report.check("FLYTE-27", lambda: _forwarded(target), after=[routed], **endpoint)
     _flyte.probe_redirect(report, target, http_port, after=reached)
-    report.check("FLYTE-20", lambda: _grpc(target, wanted=grpc), after=[listed], **endpoint)
+    report.check("FLYTE-20", lambda: _grpc(target, wanted=grpc), after=[*_flyte.silence(report), listed], **endpoint)
     _flyte.probe_upload(report, target, wanted=upload, write=write, after=listed, locate=upload_location)
     return listed
 
@@ -108,17 +109,18 @@ def _is_flytes(answer: _flyte.Answer) -> bool:
         return True
     try:
         return "code" in json.loads(answer.body)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return False
 
 
 def _forwarded(target: _flyte.Target) -> str:
     """That Flyte knows the address by which it was asked, which it hands to clients as that of the cluster."""
     told = str(call(target, CLUSTER, {}).get("clusterEndpoint", ""))
-    parts = urlsplit(told)
-    if (parts.scheme, parts.hostname) != (target.address.scheme, target.address.host):
-        raise Failed(f"Flyte takes its address for {told or 'none'}")
-    return told
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(told)
+        if (parts.scheme, parts.hostname) == (target.address.scheme, target.address.host):
+            return told
+    raise Failed(f"Flyte takes its address for {told or 'none'}")
 
 
 def _grpc(target: _flyte.Target, *, wanted: bool) -> str:

@@ -56,6 +56,8 @@ CONTROLLERS = {
     "k8s.io/ingress-nginx": ("ingress-nginx",),
 }
 
+OTHER_SHAPE = "the answer has another shape than Kubernetes': something other than an API server answered"
+
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 _DONE = "Succeeded"
@@ -98,6 +100,8 @@ class Api:
     def __init__(self, client: t.Any, *, timeout: float) -> None:
         self._client = client
         self._timeout = timeout
+        # Whether a request got no answer: each further one would wait as long again.
+        self.silent = False
 
     @property
     def address(self) -> _reach.Address:
@@ -168,7 +172,7 @@ class Api:
         answer = self._ask(method, path, query=query or {}, body=body, kind=kind)
         try:
             return dict(json.loads(answer))
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, RecursionError) as exc:
             raise Unanswered(f"the answer to {path} is not a JSON object") from exc
 
     def _ask(
@@ -205,8 +209,10 @@ class Api:
         except ApiException as exc:
             raise ApiError(exc.status, _message(exc)) from exc
         except (HTTPError, OSError) as exc:
+            self.silent = True
             raise Unanswered(f"{method} {path}: {exc}", proxy=self.proxy) from exc
         except NoCredentials as exc:  # the first ones have expired meanwhile
+            self.silent = True
             raise Unanswered(f"{method} {path}: {exc}") from exc
         except ValueError as exc:
             # A header that cannot be sent stands in its words, and that may be the token.
@@ -250,20 +256,23 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
     from kubernetes.config import ConfigException, load_kube_config  # noqa: PLC0415
 
     path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    for part in path.split(os.pathsep):
-        if not os.path.isfile(part):
-            raise Failed(f"there is no file {part}")
+    # As kubectl does, which takes of several files those that are there.
+    files = [part for part in path.split(os.pathsep) if os.path.isfile(part)]
+    if not files:
+        raise Failed(f"there is no file {path}")
+    path = os.pathsep.join(files)
     configuration = kubernetes.client.Configuration()
     # A retry would cost a dead address its timeout once more.
     configuration.retries = 0
     # What the library takes where the file names no server is not what anybody meant.
     configuration.host = ""
     try:
+        user = _user(path, context)
         with credentials_within(timeout):
             load_kube_config(
                 config_file=path, context=context or None, client_configuration=configuration, persist_config=False
             )
-        _use_credentials(configuration, _user(path, context), timeout=timeout)
+        _use_credentials(configuration, user, timeout=timeout)
         client = kubernetes.client.ApiClient(configuration=configuration)
     except NoCredentials as exc:
         raise Failed(str(exc), id=PLUGIN) from exc
@@ -295,14 +304,29 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
 
 
 def _user(path: str, context: str | None) -> Json:
-    """What a kubeconfig that could be read says about the user of a context."""
+    """What a kubeconfig says about the user of a context. Raises C(Failed) for what the library may wait for."""
     from kubernetes.config.kube_config import KubeConfigMerger  # noqa: PLC0415
 
     config = KubeConfigMerger(path).config
     name = config["contexts"].get_with_name(context or config["current-context"])["context"].safe_get("user")
     users = config["users"] if name and config.safe_get("users") else None
     found = users.get_with_name(name, safe=True) if users else None
-    return dict(found["user"].value) if found else {}
+    user = dict(found["user"].value) if found else {}
+    if "auth-provider" in user:
+        provider = user["auth-provider"]
+        name = provider.get("name") if isinstance(provider, dict) else None
+        raise Failed(
+            f"the user's credentials are to come from the auth-provider {name or 'without a name'}",
+            id=PLUGIN,
+            cause="Kubernetes has replaced auth-providers by credential plugins, and this check asks none: "
+            "the library waits for one without an end.",
+            fix="Give the user a credential plugin (exec), such as kubelogin for OpenID Connect, or a token.",
+        )
+    if found and "token" not in user and "tokenFile" in user:
+        file = os.path.join(os.path.dirname(found.path), user["tokenFile"])
+        if not os.path.isfile(file):  # a pipe, say, which is read until somebody writes to it
+            raise Failed(f"the user's tokenFile {file} is no file")
+    return user
 
 
 def _use_credentials(configuration: t.Any, user: Json, *, timeout: float) -> None:
@@ -370,7 +394,8 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
         if api is None:
             raise AssertionError
         try:
-            api.get("/version")
+            if "gitVersion" not in api.get("/version"):
+                raise Failed(OTHER_SHAPE, id=ANSWERS)
         except ApiError as exc:
             if exc.status == 401:
                 raise Failed(f"the API server said: {exc}") from exc
@@ -437,6 +462,13 @@ def asked(request: t.Callable[[], t.Any]) -> t.Any:
         raise Failed(f"the API server said: {exc} (HTTP {exc.status})", id=ANSWERS) from exc
     except Unanswered as exc:
         raise exc.outcome() from exc
+    except (LookupError, TypeError, AttributeError, ValueError) as exc:
+        raise Failed(f"{OTHER_SHAPE} ({type(exc).__name__})", id=ANSWERS) from exc
+
+
+def silence(report: Report, api: Api | None) -> list[Check]:
+    """The rows of requests without an answer, on which all others depend: one fault is one row, and one wait."""
+    return report.failed(ANSWERS) if api and api.silent else []
 
 
 @dataclass(frozen=True)
@@ -457,22 +489,34 @@ class Needs:
     rights: Rights
 
 
+def refuse_namespace(option: str, name: str) -> None:
+    """Raise C(ValueError), with the option's name and a text for people, for what cannot be a namespace's name."""
+    if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        raise ValueError(
+            f"{option}: {name!r} is no name of a namespace; one has up to 63 small letters, digits and dashes, "
+            "and neither begins nor ends with a dash"
+        )
+
+
 def parse_version(text: str) -> tuple[int, int]:
     """Major and minor version of C(v1.36.4+k3s1) or C(1.36). Raises C(ValueError) for what has none."""
-    found = re.match(r"v?(\d+)\.(\d+)", text)
+    found = re.fullmatch(r"v?(\d+)\.(\d+)(?:\.\d+)*(?:[-+].*)?", text)
     if found is None:
         raise ValueError(f"{text!r} is no version of the form 1.36")
     return int(found.group(1)), int(found.group(2))
 
 
+_PARTS = {"m": 1e3, "u": 1e6, "n": 1e9}
+
+
 def parse_quantity(text: str) -> float:
     """A Kubernetes quantity as a number: C(1930m) is 1.93, C(1e3) is 1000, C(4Gi) 4294967296. Raises C(ValueError)."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+(?=$))?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", str(text))
+    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+(?=$))?)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", str(text))
     if found is None:
         raise ValueError(f"{text!r} is no quantity such as 500m, 4 or 8Gi")
     number, unit = float(found.group(1)), found.group(2) or ""
-    if unit == "m":
-        return number / 1000
+    if unit in _PARTS:
+        return number / _PARTS[unit]
     base = 1024 if unit.endswith("i") else 1000
     return number * float(base ** ("kMGTPE".index("k" if unit[0] == "K" else unit[0]) + 1 if unit else 0))
 
@@ -487,7 +531,7 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
                 raise AssertionError
             return str(asked(lambda: probe(api)))
 
-        return report.check(id, asking, after=[after, *needed], **context)
+        return report.check(id, asking, after=[*silence(report, api), after, *needed], **context)
 
     def version(api: Api) -> str:
         found = str(api.get("/version")["gitVersion"])
@@ -593,7 +637,7 @@ def _without(nodes: t.Sequence[Json]) -> str:
 def _allocatable(nodes: t.Sequence[Json], resource: str) -> float:
     """What all nodes together give to pods; nodes that take none are left out."""
     return sum(
-        parse_quantity(str((node.get("status") or {}).get("allocatable", {}).get(resource, "0")))
+        parse_quantity(str(((node.get("status") or {}).get("allocatable") or {}).get(resource, "0")))
         for node in nodes
         if _takes_pods(node)
     )

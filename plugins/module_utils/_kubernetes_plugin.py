@@ -35,15 +35,18 @@ def credentials_within(timeout: float) -> t.Iterator[None]:
 
     class Plugin:
         def __init__(self, config: t.Any, *more: t.Any) -> None:
-            self._command = config.safe_get("command") or "without a command"
+            # Without its path, and without what somebody may have written behind it.
+            words = str(config.safe_get("command") or "").split()
+            self._command = os.path.basename(words[0]) if words else "without a command"
             self._arguments = (config, *more)
 
         def run(self) -> t.Any:
             try:
                 with _processes_within(timeout) as started:
                     given = original(*self._arguments).run()
-                if "token" in given or {"clientCertificateData", "clientKeyData"} <= given.keys():
-                    return given
+                held = {name: value for name, value in given.items() if value not in (None, "")}
+                if "token" in held or {"clientCertificateData", "clientKeyData"} <= held.keys():
+                    return held
                 seen = "its answer holds none"
             except subprocess.TimeoutExpired:
                 seen = f"no answer within {timeout:g} seconds"

@@ -38,6 +38,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
     Unanswered,
     asked,
     pod_problem,
+    silence,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import EXPIRED, WRONG_NAME, refuse_password
 
@@ -138,7 +139,8 @@ def admission_row(report: Report, api: Api | None, namespace: str, *, after: Che
             api.post(f"/api/v1/namespaces/{namespace}/pods", _like_flytes(), dryRun="All")
         return f"admitted; its label asks for level {level}" if level else "admitted; no level is set on it"
 
-    return report.check(ADMITTED, lambda: str(asked(admitted)), after=[after], namespace=namespace)
+    needed = [*silence(report, api), after]
+    return report.check(ADMITTED, lambda: str(asked(admitted)), after=needed, namespace=namespace)
 
 
 def find_namespace(api: Api, name: str) -> Json:
@@ -197,7 +199,7 @@ def probe_network(
             raise AssertionError
         return str(asked(run.to_its_end))
 
-    row = report.check(RUNS, running, after=[after], **context)
+    row = report.check(RUNS, running, after=[*silence(report, api), after], **context)
     for index, service in enumerate(plan.services):
         _service_rows(report, service, run.found[index] if run and run.found else {}, after=row)
     if run and run.began:

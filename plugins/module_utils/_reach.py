@@ -195,7 +195,8 @@ def certificate_rows(
         except TIMED_OUT as exc:
             raise Failed("no answer to the handshake in time") from exc
         except OSError as exc:  # ssl.SSLError is one
-            if speaks_http(address, deadline=deadline):
+            # Many servers answer plain HTTP on a port of TLS, to say so.
+            if not _is_alert(exc) and speaks_http(address, deadline=deadline):
                 raise wrong_scheme(address, "the port speaks plain HTTP and not TLS") from exc
             if isinstance(exc, ssl.SSLError):
                 raise Failed(f"{exc.reason or exc}") from exc
@@ -273,9 +274,14 @@ def speaks_tls(address: Address, *, deadline: float) -> bool:
         ):
             return True
     except ssl.SSLError as exc:
-        return "ALERT" in (exc.reason or "")  # it speaks TLS, and refuses us: no common version, no client certificate
+        return _is_alert(exc)
     except OSError:
         return False
+
+
+def _is_alert(error: OSError) -> bool:
+    """Whether the other side speaks TLS and refuses us by it: no common version, no client certificate."""
+    return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
 
 
 def _connected(address: Address, *, deadline: float) -> socket.socket:

@@ -68,6 +68,7 @@ options:
       - File with the address of Flyte's cluster and a user's credentials.
       - Without it the cluster is not looked at.
       - A credential plugin in it (C(exec)) is run on the machine that runs the module, and has O(timeout) to answer.
+      - An C(auth-provider) in it is refused, also that of OpenID Connect; a credential plugin does the same, in time.
     type: path
   context:
     description:
@@ -233,14 +234,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flyte.onprem.plugins.module_utils import _flyte, _flyte2
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
-from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, finish
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, clean_up_when_ended, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._flyte import (
     Installation,
     probe_cluster,
     target_of,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
-from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster, refuse_namespace
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 
@@ -274,6 +275,7 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
+    clean_up_when_ended()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
     hide_passwords(module, "url")
@@ -281,6 +283,7 @@ def main() -> None:
         require(module, KUBERNETES)
     try:
         target = target_of(given)
+        refuse_namespace("namespace", given["namespace"])
         addresses_of(given["resolve"])
     except ValueError as exc:
         module.fail_json(msg=str(exc))

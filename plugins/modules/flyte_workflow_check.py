@@ -102,6 +102,7 @@ options:
       - File with the address of Flyte's cluster and a user's credentials.
       - Without it, causes that only the cluster knows are not found, and Flyte removes the objects within a day.
       - A credential plugin in it (C(exec)) is run on the machine that runs the module, and has O(timeout) to answer.
+      - An C(auth-provider) in it is refused, also that of OpenID Connect; a credential plugin does the same, in time.
     type: path
   context:
     description:
@@ -236,7 +237,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CAT
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import PASSED, Report, clean_up_when_ended, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._flyte import target_of
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
-from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster, refuse_namespace
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
@@ -290,6 +291,7 @@ def main() -> None:
         option = "unless_succeeded_since: "
         since = parse_time(given["unless_succeeded_since"]) if given["unless_succeeded_since"] else None
         option = ""
+        refuse_namespace("namespace", given["namespace"])
         refuse_wait("run_timeout", given["run_timeout"])
         addresses_of(given["resolve"])
     except ValueError as exc:

@@ -23,9 +23,11 @@ options:
   kubeconfig:
     description:
       - File with the address of the cluster and a user's credentials.
-      - Without it, the file that the environment variable C(KUBECONFIG) names, else C(~/.kube/config).
+      - Without it, the files that the environment variable C(KUBECONFIG) names, without those that are not there, else
+        C(~/.kube/config).
       - A credential plugin in it (C(exec)) is run on the machine that runs the module, without anybody to answer it,
         and has O(timeout) to give credentials.
+      - An C(auth-provider) in it is refused, also that of OpenID Connect; a credential plugin does the same, in time.
     type: path
   context:
     description:
@@ -287,6 +289,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
     parse_quantity,
     parse_version,
     probe_cluster,
+    refuse_namespace,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Right, Rights, installing_flyte
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
@@ -298,6 +301,8 @@ from ansible_collections.flyte.onprem.plugins.module_utils._pod import (
     probe_network,
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
+
+Parsed = t.TypeVar("Parsed")
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "kubeconfig": {"type": "path"},
@@ -336,9 +341,29 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 }
 
 
+def parsed(given: dict[str, t.Any], option: str, parse: t.Callable[[str], Parsed]) -> Parsed:
+    """What an option says. Raises C(ValueError), with the option's name."""
+    try:
+        return parse(given[option])
+    except ValueError as exc:
+        raise ValueError(f"{option}: {exc}") from exc
+
+
 def needs_of(given: dict[str, t.Any]) -> Needs:
-    """The needs that the options describe. Raises C(ValueError) for a version or quantity that is none."""
-    newest = given["maximum_version"]
+    """The needs that the options describe. Raises C(ValueError), with the option's name, for what is none."""
+    oldest = parsed(given, "minimum_version", parse_version)
+    newest = parsed(given, "maximum_version", parse_version) if given["maximum_version"] else None
+    if newest and newest < oldest:
+        raise ValueError(
+            f"maximum_version: {given['maximum_version']} is below minimum_version, {given['minimum_version']}"
+        )
+    if (given["expected_nodes"] or 0) < 0:
+        raise ValueError(f"expected_nodes: {given['expected_nodes']} is no number of nodes")
+    if given["namespace"]:
+        refuse_namespace("namespace", given["namespace"])
+    for option in ("task_namespaces", "system_namespaces"):
+        for name in given[option]:
+            refuse_namespace(option, name)
     rights = installing_flyte(given["generation"], namespace=given["namespace"])
     if given["rights"] is not None:
         rights = Rights(
@@ -350,13 +375,13 @@ def needs_of(given: dict[str, t.Any]) -> Needs:
             ]
         )
     return Needs(
-        minimum_version=parse_version(given["minimum_version"]),
-        maximum_version=parse_version(newest) if newest else None,
+        minimum_version=oldest,
+        maximum_version=newest,
         expected_nodes=given["expected_nodes"],
-        minimum_cpu=parse_quantity(given["minimum_cpu"]),
-        minimum_memory=parse_quantity(given["minimum_memory"]),
-        task_cpu=parse_quantity(given["task_cpu"]),
-        task_memory=parse_quantity(given["task_memory"]),
+        minimum_cpu=parsed(given, "minimum_cpu", parse_quantity),
+        minimum_memory=parsed(given, "minimum_memory", parse_quantity),
+        task_cpu=parsed(given, "task_cpu", parse_quantity),
+        task_memory=parsed(given, "task_memory", parse_quantity),
         storage_class=given["storage_class"],
         ingress_class=given["ingress_class"],
         ingress_controller=given["ingress_controller"],

@@ -343,11 +343,41 @@ def test_a_signed_url_is_taken_apart_and_not_shown(names: tuple[str, str]) -> No
     assert "secret" not in repr(found)
 
 
-@pytest.mark.parametrize("url", ["", "s3://bucket/key", "https:///secret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "s3://bucket/key",
+        "https:///secret",
+        "https://[::1/secret",
+        "https://s3.example.com/\u2026?secret",
+        "https://s3.example.com/a b?secret",
+        "https://s3.example.com/a\r\nX: y?secret",
+    ],
+)
 def test_an_answer_without_a_url_does_not_show_what_it_holds(url: str) -> None:
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(Failed, match="no URL") as caught:
         signed_url({"signed_url": url})
     assert "secret" not in str(caught.value)
+
+
+def test_a_native_url_that_is_none_is_told() -> None:
+    with pytest.raises(Failed, match="no URL"):
+        signed_url({"signed_url": "https://s3.example.com/x?y=z", "native_url": "s3://[bad/k"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("x-a", "b\r\nx-c: secret"), ("x a", "secret"), ("x-a", "secret\u2026")])
+def test_a_header_that_cannot_be_sent_is_refused_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(Failed, match="cannot be sent") as caught:
+        signed_url({"signed_url": "https://s3.example.com/x?y=z", "headers": {name: value}})
+    assert "secret" not in str(caught.value)
+
+
+def test_brackets_without_an_end_are_no_answer_of_flytes() -> None:
+    answer = Answer(200, {}, b"[" * 100_000)
+    with pytest.raises(Failed, match="not JSON"):
+        answer.json()
+    assert refusal(Answer(500, {}, answer.body), "/api").observed == "/api gave HTTP 500"
 
 
 def test_what_is_uploaded_is_larger_than_proxies_and_single_parts_like_and_the_same_each_time() -> None:

@@ -72,3 +72,8 @@ def test_an_option_that_cannot_be_used_is_named(option: dict[str, Any], words: s
     given = {"url": "https://x", "ca_file": None, "timeout": 3, "project": "p", "domain": "d", **option}
     with pytest.raises(ValueError, match="^" + words):
         target_of(given)
+
+
+def test_an_address_of_the_cluster_that_is_none_is_told(fake: FakeFlyte2) -> None:
+    fake.answers[f"{PREFIX}cluster.ClusterService/SelectCluster"] = (200, {"clusterEndpoint": "https://[bad"})
+    assert look(fake)["FLYTE-27"] == (FAILED, "Flyte takes its address for https://[bad")

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -28,13 +30,20 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
 
 
 @pytest.mark.parametrize(
-    ("text", "version"), [("v1.36.4+k3s1", (1, 36)), ("1.29", (1, 29)), ("v1.32.0-rc.1", (1, 32)), ("2.0", (2, 0))]
+    ("text", "version"),
+    [
+        ("v1.36.4+k3s1", (1, 36)),
+        ("1.29", (1, 29)),
+        ("v1.32.0-rc.1", (1, 32)),
+        ("v1.29.3-eks-adc7111", (1, 29)),
+        ("2.0", (2, 0)),
+    ],
 )
 def test_a_version_is_its_first_two_numbers(text: str, version: tuple[int, int]) -> None:
     assert parse_version(text) == version
 
 
-@pytest.mark.parametrize("text", ["", "1", "latest", "v1.x"])
+@pytest.mark.parametrize("text", ["", "1", "latest", "v1.x", "1.25junk", "1.25.junk", "1.25 "])
 def test_what_is_no_version_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no version"):
         parse_version(text)
@@ -44,7 +53,7 @@ def test_what_is_no_version_is_refused(text: str) -> None:
 QUANTITIES = [
     ("0", 0), ("4", 4), ("0.5", 0.5), ("1930m", 1.93), ("2k", 2000), ("3M", 3e6), ("1Ki", 1024),
     ("4194304Ki", 2**32), ("8Gi", 2**33), ("1Ti", 2**40), ("5G", 5e9), ("129e6", 129e6), ("1.5E3", 1500), ("2e-1", 0.2),
-    ("2E", 2e18),
+    ("2E", 2e18), ("1930000u", 1.93), ("1930000000n", 1.93),
 ]  # fmt: skip
 
 
@@ -96,6 +105,52 @@ def test_a_token_file_may_end_in_a_line_break(tmp_path: Path) -> None:
         api = open_api(str(server.kubeconfig(tmp_path, tokenFile=str(tmp_path / "token"))), None, timeout=3)
         assert api.get("/version")["gitVersion"] == "v1.36.4"
         api.close()
+
+
+NOWHERE = FakeApi(server="https://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("more", ["{there}:", ":{there}", "{there}:/absent", "/absent:{there}"])
+def test_of_several_kubeconfigs_those_that_are_there_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", more.format(there=NOWHERE.kubeconfig(tmp_path)))
+    api = open_api(None, None, timeout=3)
+    assert api.address.endpoint == NOWHERE.server
+    api.close()
+
+
+@pytest.mark.parametrize("none", [":", "/absent:/missing"])
+def test_of_several_kubeconfigs_one_must_be_there(monkeypatch: pytest.MonkeyPatch, none: str) -> None:
+    monkeypatch.setenv("KUBECONFIG", none)
+    with pytest.raises(Failed, match=f"there is no file {none}"):
+        open_api(None, None, timeout=3)
+
+
+def test_a_token_file_that_is_none_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    for name in ("token", "absent"):
+        with pytest.raises(Failed, match=f"tokenFile {tmp_path}/{name} is no file"):
+            open_api(str(NOWHERE.kubeconfig(tmp_path, tokenFile=name)), None, timeout=3)
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        ({"name": "oidc", "config": {"client-secret": "canary"}}, "oidc"),
+        ({"name": "gcp", "config": {"cmd-path": "/bin/sleep", "cmd-args": "60"}}, "gcp"),
+        (None, "without a name"),
+    ],
+)
+def test_an_auth_provider_is_refused_by_name(tmp_path: Path, provider: dict[str, Any] | None, name: str) -> None:
+    path = NOWHERE.kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    document["users"][0]["user"] = {"auth-provider": provider}
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(Failed, match=f"the auth-provider {name}$") as caught:
+        open_api(str(path), None, timeout=3)
+    assert caught.value.id == "K8S-04"
+    assert "canary" not in str(caught.value)
 
 
 # what a user of a kubeconfig has that no header can hold

@@ -37,10 +37,13 @@ def answer(**status: str) -> str:
 NOWHERE = FakeApi(server="https://127.0.0.1:1")
 # the plugin and its arguments, what is seen of it
 PLUGINS = [
-    (["/absent/aws-iam"], "the plugin /absent/aws-iam gave no credentials: No such file or directory"),
+    (["/absent/aws-iam"], "the plugin aws-iam gave no credentials: No such file or directory"),
+    (["/bin/sh --password=canary"], "the plugin sh gave no credentials: No such file or directory"),
     (["sh", "-c", "echo canary >&2; exit 3"], "the plugin sh gave no credentials: it ended with 3"),
     (["sleep", "60"], "the plugin sleep gave no credentials: no answer within 0.3 seconds"),
     (["echo", "canary"], "its answer holds none"),
+    (["echo", answer(token="")], "its answer holds none"),
+    (["echo", answer(clientCertificateData="canary", clientKeyData="")], "its answer holds none"),
     (["echo", answer(clientCertificateData="canary")], "its answer holds none"),
     (["echo", json.dumps({**CREDENTIAL, "status": None})], "its answer holds none"),
     ([], "the plugin without a command gave no credentials"),

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import socketserver
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from support.servers import black_hole, free_port
@@ -163,3 +166,36 @@ def test_an_unknown_name_is_told_from_a_dns_server_that_is_silent(error: OSError
 )
 def test_the_remedy_for_a_wrong_scheme_is_the_address_to_write(url: str, right: str) -> None:
     assert f"Write {right}, or" in wrong_scheme(parse_url(url), "").fix
+
+
+HANDSHAKE_FAILURE = bytes([21, 3, 3, 0, 2, 2, 40])  # a record of TLS with a fatal alert
+
+
+@contextlib.contextmanager
+def refusing_tls() -> Iterator[int]:
+    """A port of TLS that refuses every handshake with an alert, and tells who speaks plain HTTP that it is one."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            hello = self.request.recv(4096).startswith(b"\x16")
+            self.request.sendall(HANDSHAKE_FAILURE if hello else b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def test_a_server_that_refuses_the_handshake_speaks_tls_whatever_it_says_to_plain_http() -> None:
+    report = Report(CATALOGUE, timeout="5")
+    ids = ReachIds(name="S3-20", port="S3-21", way="S3-22")
+    with refusing_tls() as port:
+        reach(report, parse_url(f"https://127.0.0.1:{port}"), ids=ids, ca_file=None, timeout=5)
+    (row,) = [row for row in report.rows if row.status == "failed"]
+    assert row.id == "TLS-10"
+    assert "ALERT_HANDSHAKE_FAILURE" in row.observed

@@ -106,6 +106,7 @@ def test_the_library_for_the_cluster_is_needed_with_a_kubeconfig_only(
         ({"url": "flyte.example.com"}, "url: "),
         ({"url": "https://user:hidden-word@flyte.example.com"}, "url: an address must not hold a user name"),
         ({"unless_succeeded_since": "yesterday"}, "unless_succeeded_since: 'yesterday' is no time"),
+        ({"namespace": "../nodes"}, "namespace: '../nodes' is no name of a namespace"),
         ({"run_timeout": -5}, "run_timeout: -5 is no number of seconds"),
         ({"resources": {"limits": {"colour": "blue"}}}, "colour"),
         ({"ca_file": "/absent.crt"}, "absent.crt"),

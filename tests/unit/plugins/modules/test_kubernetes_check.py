@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,13 @@ FAULTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     ("API not ready", "K8S-14", {"/readyz": (500, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed")},
      {}, "not ready: etcd"),
     ("API breaks", "K8S-15", {"/api/v1/nodes": 500}, {}, "HTTP 500"),
+    ("version that is none", "K8S-15", {"/version": {"gitVersion": "weird"}}, {}, "another shape"),
+    ("something else answers", "K8S-15", {"/version": {}}, {}, "something other than an API server"),
+    ("brackets without an end", "K8S-15", {"/api/v1/nodes": "[" * 100_000}, {}, "not a JSON object"),
+    ("nodes without a name", "K8S-15", {"/api/v1/nodes": items({})}, {}, "another shape"),
+    ("nodes that are none", "K8S-15", {"/api/v1/nodes": {"items": [3]}}, {}, "another shape"),
+    ("namespace without a name", "K8S-15", {"/api/v1/namespaces/flyte": {}}, {}, "another shape"),
+    ("sizes that are none", "K8S-15", {"/api/v1/nodes": items(node("one", cpu="lots"))}, {}, "another shape"),
 ]  # fmt: skip
 
 
@@ -209,6 +217,33 @@ def test_each_way_of_not_being_there_has_its_own_check(
     assert result.statuses("failed") == [id], result["msg"]
 
 
+def test_a_server_that_falls_silent_is_one_row_and_is_asked_no_more(api: FakeApi, tmp_path: Path) -> None:
+    still = threading.Event()
+    api.objects["/api/v1/nodes"] = lambda: still.wait(30)
+    try:
+        result = check(
+            api.kubeconfig(tmp_path),
+            timeout=0.5,
+            pod_image="python",
+            pod_services=["https://s3"],
+            task_namespaces=["a"],
+        )
+    finally:
+        still.set()
+    assert result.statuses("failed") == ["K8S-15"]
+    assert [row["id"] for row in result["checks"] if row["status"] == "failed"] == ["K8S-15"]
+    assert api.asked[-1] == "GET /api/v1/nodes"
+    for id in ("K8S-25", "K8S-28", "K8S-29", "K8S-30", "K8S-40"):
+        assert result.row(id)["observed"] == "skipped because K8S-15 failed"
+
+
+def test_a_request_that_is_refused_says_nothing_about_the_others(api: FakeApi, tmp_path: Path) -> None:
+    api.objects["/api/v1/nodes"] = 500
+    result = check(api.kubeconfig(tmp_path))
+    assert result.statuses("failed") == ["K8S-15"]
+    assert result.row("K8S-25")["status"] == "passed"
+
+
 BROKEN_FILES = [
     ("missing", None, "no file"),
     ("empty", "", "kubeconfig"),
@@ -240,6 +275,12 @@ def test_a_plugin_that_hangs_costs_the_timeout_once_and_is_what_fails(api: FakeA
     assert result.row("K8S-04")["observed"].endswith("no answer within 0.3 seconds")
     assert result.row("K8S-01")["observed"] == "skipped because K8S-04 failed"
     assert api.asked == []
+
+
+def test_a_node_that_says_no_sizes_gives_none(api: FakeApi, tmp_path: Path) -> None:
+    status = {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": None}
+    api.objects["/api/v1/nodes"] = items(node("one"), named("two", status=status))
+    assert check(api.kubeconfig(tmp_path)).row("K8S-23")["observed"] == "4 cores"
 
 
 def test_a_node_that_is_only_avoided_counts(api: FakeApi, tmp_path: Path) -> None:
@@ -287,12 +328,31 @@ def test_a_server_of_another_ca_is_told(tmp_path: Path) -> None:
     assert result.statuses("failed") == ["TLS-11"]
 
 
-@pytest.mark.parametrize("option", [{"minimum_version": "new"}, {"minimum_memory": "lots"}, {"minimum_cpu": "-1"}])
-def test_bad_parameters_are_refused_before_anything_is_asked(tmp_path: Path, option: dict[str, str]) -> None:
-    result = check(tmp_path / "absent", **option)
+# option, what is no value for it
+REFUSED: list[tuple[str, Any]] = [
+    ("minimum_version", "new"),
+    ("minimum_version", "1.25junk"),
+    ("maximum_version", "1.24"),
+    ("minimum_memory", "lots"),
+    ("minimum_cpu", "-1"),
+    ("expected_nodes", -1),
+    ("namespace", "Flyte"),
+    ("namespace", "a/b"),
+    ("namespace", "../nodes"),
+    ("namespace", "-flyte"),
+    ("namespace", "f" * 64),
+    ("task_namespaces", ["edge_development"]),
+    ("system_namespaces", [""]),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), REFUSED)
+def test_bad_parameters_are_refused_by_name_before_anything_is_asked(tmp_path: Path, option: str, value: Any) -> None:
+    result = check(tmp_path / "absent", **{option: value})
     assert result.failed
     assert "checks" not in result.values
-    assert next(iter(option.values())) in result["msg"]
+    assert result["msg"].startswith(f"{option}: ")
+    assert str(value[0] if isinstance(value, list) else value) in result["msg"]
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
