@@ -115,6 +115,14 @@ def test_a_query_that_is_refused_is_told_in_the_servers_words() -> None:
     assert result.row("DB-21")["observed"] == "the pooler knows no such server"
 
 
+@pytest.mark.parametrize("option", ["host", "address"])
+def test_an_address_with_a_password_is_refused_by_name(option: str) -> None:
+    result = run_module(main, {**ARGUMENTS, option: "postgresql://flyte:canary/secret@db.example.com"})
+    assert result.failed
+    assert result["msg"] == f"{option}: an address must not hold a user name or password"
+    assert "canary" not in result.output
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
