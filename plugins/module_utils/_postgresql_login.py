@@ -68,6 +68,8 @@ UNREACHABLE = "DB-11"
 _PROTOCOL = 196608
 _SSL_REQUEST = 80877103
 _LONGEST_MESSAGE = 1 << 20
+# PostgreSQL asks for 4096 if not told otherwise; this many take about a second, and no timeout ends them.
+_MOST_ITERATIONS = 1_000_000
 
 # What a SQLSTATE that ends a login says, where it says only one thing.
 _BY_SQLSTATE = {
@@ -410,6 +412,8 @@ class Scram:
         if match is None or not match.group(1).startswith(self._nonce):
             raise ValueError("unexpected nonce or form")
         nonce, salt, iterations = match.groups()
+        if len(iterations) > len(str(_MOST_ITERATIONS)) or int(iterations) > _MOST_ITERATIONS:
+            raise ValueError(f"it asks for more than {_MOST_ITERATIONS} iterations (scram_iterations)")
         salted = hashlib.pbkdf2_hmac("sha256", self._password, base64.b64decode(salt), int(iterations))
         without_proof = f"c=biws,r={nonce}"
         signed = f"{self._bare},{text},{without_proof}".encode()

@@ -171,6 +171,13 @@ def test_a_challenge_that_does_not_continue_our_nonce_is_refused() -> None:
         Scram("pencil", nonce="abc").final(b"r=xyz,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
 
 
+@pytest.mark.parametrize("iterations", ["1000001", "40000000", "2147483647000", "9" * 5000])
+def test_a_challenge_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch, iterations: str) -> None:
+    monkeypatch.setattr("hashlib.pbkdf2_hmac", lambda *_: pytest.fail("it was begun"))
+    with pytest.raises(ValueError, match="more than 1000000 iterations"):
+        Scram("pencil", nonce="abc").final(f"r=abcdef,s=W22ZaJ0SNY7soEsUEjb6gQ==,i={iterations}".encode())
+
+
 def test_the_fields_of_an_error_are_found_by_their_letters() -> None:
     assert error_fields(b"SFATAL\0C28P01\0Mno\0\0") == {"S": "FATAL", "C": "28P01", "M": "no"}
 
