@@ -278,7 +278,7 @@ import typing as t
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import BOTO3, require
-from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_retries, refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_below, refuse_retries, refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._module import Module
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._s3 import Store, examine, parse_bucket
@@ -323,6 +323,7 @@ def main() -> None:
     try:
         refuse_wait("timeout", params["timeout"])
         refuse_retries("retries", params["retries"])
+        refuse_below("max_clock_skew", params["max_clock_skew"], 0)
         if not params["buckets"]:
             raise ValueError("buckets: the list is empty; name the buckets that Flyte will use")
         if not params["region"]:

@@ -348,6 +348,7 @@ def test_a_dead_address_is_tried_once_and_nothing_after_it(
         ({"ca_file": "/nowhere/ca.crt"}, "ca_file /nowhere/ca.crt cannot be used"),
         ({"buckets": [{"bucket": "data"}]}, "neither a name nor a dictionary"),
         ({"secret_key": None}, "required together"),
+        ({"max_clock_skew": -1}, "max_clock_skew: -1 cannot be meant"),
         ({"resolve": {"s3.example.com": 5}}, "resolve: s3.example.com: its value is no IP address"),
         ({"buckets": []}, "buckets: the list is empty"),
         ({"region": ""}, "region: it must not be empty"),
