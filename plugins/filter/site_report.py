@@ -62,7 +62,6 @@ USUAL_PORTS = {"http": 80, "https": 443, "postgresql": 5432}
 
 OWN_TEST = {
     "id": "SITE-33",
-    "title": "The part's own test passes",
     "status": "passed",
     "observed": "it does",
     "expected": "no failure",
@@ -79,7 +78,7 @@ def site_report(parts, hostvars):
             area(part, host, **found)
             for part, hosts in parts.items()
             for host in hosts
-            for found in answers(part, hostvars[host])
+            for found in answers(part, host, hostvars[host])
         ]
     )
     # A host that cannot be reached is why the rest of it does not answer.
@@ -136,8 +135,8 @@ def say_once(areas):
     return left
 
 
-def answers(part, variables):
-    """Yield what a part answered, as keyword arguments of ``area``; why it did not where it gave no answer."""
+def answers(part, host, variables):
+    """Yield what a part answered on a host, as keyword arguments of ``area``; why it did not where it did not."""
     failure = (variables.get("verify_failures") or {}).get(part)
     away = bool(failure and failure["unreachable"])
     answered = False
@@ -154,12 +153,16 @@ def answers(part, variables):
     if failure and not answered:
         yield {"result": {"unreachable": away}, "reason": failure["msg"]}
     elif part in (variables.get("verify_passed") or []) and not answered:
-        yield {"result": {"checks": [OWN_TEST]}}
+        yield {"result": {"checks": [{**OWN_TEST, "title": f"The test of {part} on {host} passes"}]}}
 
 
 def area(part, host, *, result, aspect="", reason=""):
     """Return the checks and facts of one part on one host."""
-    rows = result["checks"] if "checks" in result else [not_run(reason, unreachable=bool(result.get("unreachable")))]
+    if "checks" in result:
+        rows = result["checks"]
+    else:
+        of_what = f"{part} ({aspect})" if aspect else part
+        rows = [not_run(reason, host=host, of_what=of_what, unreachable=bool(result.get("unreachable")))]
     facts = {key: value for key, value in result.items() if is_fact(key, value)}
     return judged({"part": part, "aspect": aspect, "host": host, "facts": facts, "checks": rows})
 
@@ -171,12 +174,15 @@ def judged(found):
     return {**found, "checks": rows, "counts": counts, "state": worst(counts)}
 
 
-def not_run(reason, *, unreachable):
-    """Return the row for a check that did not come to an answer."""
+def not_run(reason, *, host, of_what, unreachable):
+    """Return the row for a check that did not come to an answer.
+
+    Its title tells it from the rows of other hosts and parts, which would else count as said already.
+    """
     if unreachable:
         row = {
             "id": UNREACHABLE,
-            "title": "The host can be reached",
+            "title": f"Host {host} can be reached",
             "expected": "an answer from the host, so that its check can run there",
             "cause": "The host is down, its address or SSH key has changed, or a firewall is in between.",
             "fix": "Try ansible -m ansible.builtin.ping on the host and correct ansible_host or the SSH access.",
@@ -184,7 +190,7 @@ def not_run(reason, *, unreachable):
     else:
         row = {
             "id": "SITE-32",
-            "title": "The check can run",
+            "title": f"The check of {of_what} on {host} can run",
             "expected": "the check to come to an answer",
             "cause": "Something that it needs is missing: a Python library, a file of the site, or the part itself.",
             "fix": "Run flyte.onprem.site, which puts everything in place; the text above names what is missing.",

@@ -39,6 +39,16 @@ def refuse_port(name: str, port: int) -> None:
         raise ValueError(f"{name}: {port} is no TCP port; give one from 1 to {LAST_PORT}")
 
 
+def refuse_below(name: str, number: float, least: float) -> None:
+    if not number >= least:  # nan is refused as well
+        raise ValueError(f"{name}: {number:g} cannot be meant; give {least:g} or more")
+
+
+def refuse_range(least_name: str, least: int, most_name: str, most: int | None) -> None:
+    if most is not None and least > most:
+        raise ValueError(f"{least_name}: {least} is above {most_name}, which is {most}")
+
+
 def within(seconds: float, call: t.Callable[[], Returned]) -> Returned:
     """What C(call) returns or raises, or C(TimeoutError) where that takes longer.
 

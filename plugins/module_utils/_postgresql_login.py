@@ -24,6 +24,7 @@ import os
 import re
 import socket
 import ssl
+import stringprep
 import struct
 import time
 import typing as t
@@ -67,6 +68,8 @@ UNREACHABLE = "DB-11"
 _PROTOCOL = 196608
 _SSL_REQUEST = 80877103
 _LONGEST_MESSAGE = 1 << 20
+# PostgreSQL asks for 4096 if not told otherwise; this many take about a second, and no timeout ends them.
+_MOST_ITERATIONS = 1_000_000
 
 # What a SQLSTATE that ends a login says, where it says only one thing.
 _BY_SQLSTATE = {
@@ -393,7 +396,7 @@ class Scram:
     """The client's side of SCRAM-SHA-256 without channel binding (RFC 5802, RFC 7677)."""
 
     def __init__(self, password: str, *, nonce: str = "") -> None:
-        self._password = unicodedata.normalize("NFKC", password).encode()
+        self._password = prepared(password).encode()
         self._nonce = nonce or base64.b64encode(os.urandom(18)).decode()
         # PostgreSQL takes the user from the startup message and leaves n= unread.
         self._bare = f"n=,r={self._nonce}"
@@ -409,6 +412,8 @@ class Scram:
         if match is None or not match.group(1).startswith(self._nonce):
             raise ValueError("unexpected nonce or form")
         nonce, salt, iterations = match.groups()
+        if len(iterations) > len(str(_MOST_ITERATIONS)) or int(iterations) > _MOST_ITERATIONS:
+            raise ValueError(f"it asks for more than {_MOST_ITERATIONS} iterations (scram_iterations)")
         salted = hashlib.pbkdf2_hmac("sha256", self._password, base64.b64decode(salt), int(iterations))
         without_proof = f"c=biws,r={nonce}"
         signed = f"{self._bare},{text},{without_proof}".encode()
@@ -420,6 +425,40 @@ class Scram:
 
     def proves_the_server(self, message: bytes) -> bool:
         return hmac.compare_digest(message, b"v=" + base64.b64encode(self._signature))
+
+
+def prepared(password: str) -> str:
+    """A password as libpq and the server make it equal before they hash it: by SASLprep (RFC 4013).
+
+    What SASLprep refuses they take as it is. They look for that before the normalization and not, as the RFC has it,
+    after it.
+    """
+    if password.isascii():
+        return password
+    spaces = (" " if stringprep.in_table_c12(each) else each for each in password)
+    mapped = "".join(each for each in spaces if not stringprep.in_table_b1(each))
+    if not mapped or any(stringprep.in_table_a1(each) or _prohibited(each) for each in mapped):
+        return password
+    to_the_left = [stringprep.in_table_d1(each) for each in mapped]
+    if any(to_the_left) and not (to_the_left[0] and to_the_left[-1] and not any(map(stringprep.in_table_d2, mapped))):
+        return password
+    return unicodedata.normalize("NFKC", mapped)
+
+
+def _prohibited(character: str) -> bool:
+    return any(
+        table(character)
+        for table in (
+            stringprep.in_table_c21_c22,
+            stringprep.in_table_c3,
+            stringprep.in_table_c4,
+            stringprep.in_table_c5,
+            stringprep.in_table_c6,
+            stringprep.in_table_c7,
+            stringprep.in_table_c8,
+            stringprep.in_table_c9,
+        )
+    )
 
 
 def _hmac(key: bytes, message: bytes) -> bytes:

@@ -23,9 +23,6 @@ from urllib.parse import urlsplit
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Check, Failed, Report, Warned
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
 
-if t.TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
 # A certificate that ends this soon is a warning: site certificates are renewed well before.
 EXPIRY_WARNING_DAYS = 14
 
@@ -67,13 +64,6 @@ def refuse_password(url: str) -> None:
     """
     if "@" in url:
         raise ValueError("an address must not hold a user name or password")
-
-
-def hide_passwords(module: AnsibleModule, *options: str) -> None:
-    """Let Ansible mask addresses that C(refuse_password) refuses where it shows the arguments of the task."""
-    for name in options:
-        given = module.params[name] or []
-        module.no_log_values.update(url for url in ([given] if isinstance(given, str) else given) if "@" in url)
 
 
 def parse_option(name: str, url: str) -> Address:

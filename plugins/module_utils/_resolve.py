@@ -26,7 +26,7 @@ def addresses_of(names: t.Mapping[t.Any, t.Any]) -> dict[str, str]:
         try:
             ipaddress.ip_address(address if isinstance(address, str) else "")  # a number would count as an address
         except ValueError:
-            raise ValueError(f"resolve: {name}: {address!r} is no IP address, such as 192.0.2.10") from None
+            raise ValueError(f"resolve: {name}: its value is no IP address, such as 192.0.2.10") from None
     return {str(name).lower().rstrip("."): address for name, address in names.items()}
 
 

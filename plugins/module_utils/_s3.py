@@ -1066,6 +1066,8 @@ def parse_bucket(given: t.Any) -> Bucket:
     fields = {"name": given} if isinstance(given, str) else given
     if not isinstance(fields, dict) or not fields.get("name") or set(fields) - {"name", "prefix"}:
         raise ValueError(f"buckets: {given!r} is neither a name nor a dictionary with name and, if wanted, prefix")
+    if "://" in str(fields["name"]):
+        raise ValueError("buckets: there is an address among them; give names of buckets, and the address as endpoint")
     return Bucket(name=str(fields["name"]), prefix=str(fields.get("prefix") or ""))
 
 

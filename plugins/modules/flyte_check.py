@@ -230,8 +230,6 @@ upload_endpoint:
   sample: https://s3.example.com:9000
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flyte.onprem.plugins.module_utils import _flyte, _flyte2
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, clean_up_when_ended, finish
@@ -242,7 +240,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._flyte import (
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster, refuse_namespace
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
+from ansible_collections.flyte.onprem.plugins.module_utils._module import Module
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 
 ARGUMENT_SPEC = {
@@ -276,9 +274,8 @@ ARGUMENT_SPEC = {
 
 def main() -> None:
     clean_up_when_ended()
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = Module(addresses=["url", "resolve"], argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
-    hide_passwords(module, "url")
     if given["kubeconfig"]:
         require(module, KUBERNETES)
     try:

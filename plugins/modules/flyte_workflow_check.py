@@ -231,15 +231,13 @@ workflow_seconds:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import PASSED, Report, clean_up_when_ended, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._flyte import target_of
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import cluster, refuse_namespace
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
+from ansible_collections.flyte.onprem.plugins.module_utils._module import Module
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import addresses_of, pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._workflow import Clock, Plan, parse_time, prepare
 
@@ -280,9 +278,8 @@ def quantities(given: dict[str, str | None] | None) -> dict[str, str]:
 
 def main() -> None:
     clean_up_when_ended()
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = Module(addresses=["url", "resolve"], argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
-    hide_passwords(module, "url")
     if given["kubeconfig"]:
         require(module, KUBERNETES)
     option = ""

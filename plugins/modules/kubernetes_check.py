@@ -277,8 +277,6 @@ kubernetes_version:
 import ssl
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, clean_up_when_ended, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBERNETES, require
@@ -293,6 +291,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
 )
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Right, Rights, installing_flyte
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._module import Module
 from ansible_collections.flyte.onprem.plugins.module_utils._pod import (
     Plan,
     Service,
@@ -300,7 +299,6 @@ from ansible_collections.flyte.onprem.plugins.module_utils._pod import (
     parse_service,
     probe_network,
 )
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
 
 Parsed = t.TypeVar("Parsed")
 
@@ -424,10 +422,9 @@ def plan_of(given: dict[str, t.Any]) -> Plan:
 
 def main() -> None:
     clean_up_when_ended()
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = Module(addresses=["pod_services", "pod_registries"], argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     require(module, KUBERNETES)
     given = module.params
-    hide_passwords(module, "pod_services", "pod_registries")
     try:
         needs, plan = needs_of(given), plan_of(given)
     except ValueError as exc:

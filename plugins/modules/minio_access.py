@@ -154,8 +154,6 @@ reason:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import MINIO, require
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_wait
 from ansible_collections.flyte.onprem.plugins.module_utils._minio import (
@@ -168,7 +166,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._minio import (
     look,
     wanted,
 )
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
+from ansible_collections.flyte.onprem.plugins.module_utils._module import Module
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -195,10 +193,9 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = Module(addresses=["endpoint", "resolve"], argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     require(module, MINIO)
     params = module.params
-    hide_passwords(module, "endpoint")
     present = params["state"] == "present"
     policy = params["policy"] or {}
     # required_if looks at the options of one level only.

@@ -215,12 +215,17 @@ login_seconds:
 import datetime
 import ssl
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Report, finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import PSYCOPG2, require
-from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_port, refuse_retries, refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import (
+    refuse_below,
+    refuse_port,
+    refuse_range,
+    refuse_retries,
+    refuse_wait,
+)
+from ansible_collections.flyte.onprem.plugins.module_utils._module import Module
 from ansible_collections.flyte.onprem.plugins.module_utils._postgresql import Needs, probe_database
 from ansible_collections.flyte.onprem.plugins.module_utils._postgresql_login import Target
 
@@ -249,7 +254,8 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
+        addresses=["host", "address"],
         argument_spec=ARGUMENT_SPEC,
         required_if=[("sslmode", "verify-ca", ["ca_file"]), ("sslmode", "verify-full", ["ca_file"])],
         supports_check_mode=True,
@@ -257,9 +263,13 @@ def main() -> None:
     require(module, PSYCOPG2)
     given = module.params
     try:
+        module.refuse_passwords("host", "address")
         refuse_port("port", given["port"])
         refuse_wait("timeout", given["timeout"])
         refuse_retries("retries", given["retries"])
+        refuse_below("pool_size", given["pool_size"], 0)
+        refuse_below("max_clock_skew", given["max_clock_skew"], 0)
+        refuse_range("minimum_version", given["minimum_version"], "maximum_version", given["maximum_version"])
     except ValueError as exc:
         module.fail_json(msg=str(exc))
     target = Target(

@@ -278,12 +278,10 @@ import signal
 import ssl
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import finish
 from ansible_collections.flyte.onprem.plugins.module_utils._imports import BOTO3, require
-from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_retries, refuse_wait
-from ansible_collections.flyte.onprem.plugins.module_utils._reach import hide_passwords
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import refuse_below, refuse_retries, refuse_wait
+from ansible_collections.flyte.onprem.plugins.module_utils._module import Module
 from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._s3 import (
     Store,
@@ -313,7 +311,8 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
+        addresses=["endpoint", "public_endpoint", "resolve"],
         argument_spec=ARGUMENT_SPEC,
         required_together=[("access_key", "secret_key")],
         supports_check_mode=True,
@@ -323,7 +322,6 @@ def main() -> None:
     for number in ENDING:
         signal.signal(number, leave)
     params = module.params
-    hide_passwords(module, "endpoint", "public_endpoint")
     try:
         if params["ca_file"]:
             ssl.create_default_context(cafile=params["ca_file"])
@@ -332,6 +330,7 @@ def main() -> None:
     try:
         refuse_wait("timeout", params["timeout"])
         refuse_retries("retries", params["retries"])
+        refuse_below("max_clock_skew", params["max_clock_skew"], 0)
         if not params["buckets"]:
             raise ValueError("buckets: the list is empty; name the buckets that Flyte will use")
         refuse_region(params["region"])

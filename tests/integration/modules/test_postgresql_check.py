@@ -401,6 +401,25 @@ def test_the_healthy_server_still_passes_after_all_faults(server: Server) -> Non
     assert sessions == 0
 
 
+@pytest.mark.parametrize(
+    "password",
+    [
+        "soft\u00adhyphen",
+        "zero\u200dwidth",
+        "ninth\u2168",
+        "not_assigned_in_2002_\U0001f680\u2168",
+        "bell\a\u2168",
+        "\u0627\u2168",  # right to left, and ends otherwise
+    ],
+    ids=ascii,
+)
+def test_a_password_is_right_whatever_its_characters(server: Server, password: str) -> None:
+    with role("LOGIN", "GRANT ALL ON SCHEMA public TO other", password=password)(server) as changes:
+        result = server.check(**changes)
+    assert not result.failed, result["msg"]
+    assert result["authentication_method"] == "scram-sha-256"
+
+
 def test_check_mode_does_the_same(server: Server) -> None:
     plain, check = server.check(), server.check(check_mode=True)
     assert [(row["id"], row["status"]) for row in check["checks"]] == [

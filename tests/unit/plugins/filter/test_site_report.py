@@ -137,6 +137,37 @@ def test_what_two_parts_have_asked_is_said_once() -> None:
     assert report["counts"]["passed"] == 3
 
 
+@pytest.mark.parametrize(
+    # why a check did not come to an answer, id of its row, words that differ
+    ("failure", "id", "titles"),
+    [
+        ({"msg": "timed out", "unreachable": True}, "SITE-31", {"Host n1 can be reached", "Host n2 can be reached"}),
+        (
+            {"msg": "a library is missing", "unreachable": False},
+            "SITE-32",
+            {f"The check of {part} on {host} can run" for part in ("k3s", "minio") for host in ("n1", "n2")},
+        ),
+    ],
+)
+def test_each_host_and_part_that_gave_no_answer_is_told(failure: dict[str, object], id: str, titles: set[str]) -> None:
+    parts = {"k3s": ["n1", "n2"], "minio": ["n1", "n2"]}
+    report = site_report(parts, {host: {"verify_failures": dict.fromkeys(parts, failure)} for host in ("n1", "n2")})
+    rows = [row for area in report["areas"] for row in area["checks"]]
+    assert {row["id"] for row in rows} == {id}
+    assert {row["title"] for row in rows} == titles
+    assert report["counts"]["failed"] == len(titles)
+
+
+def test_each_result_of_a_part_that_is_missing_is_told() -> None:
+    failed = {"failed": True, "msg": "a library is missing"}
+    assert report_of(__flyte_report=failed, __flyte_database_report=failed)["counts"]["failed"] == 2
+
+
+def test_each_part_whose_own_test_passed_is_told() -> None:
+    hosts = {host: {"verify_passed": ["k3s", "flyte"]} for host in ("n1", "n2")}
+    assert site_report({"k3s": ["n1", "n2"], "flyte": ["n1"]}, hosts)["counts"]["passed"] == 3
+
+
 def test_the_same_question_with_another_answer_is_not_left_out() -> None:
     report = report_of(__k3s_report={"checks": [check("passed")]}, __flyte_report={"checks": [check("failed")]})
     assert report["counts"] == {"failed": 1, "warning": 0, "skipped": 0, "passed": 1}

@@ -20,6 +20,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._postgresql_login imp
     Target,
     error_fields,
     log_in,
+    prepared,
 )
 
 SCRAM = b"R" + struct.pack("!ii", 23, 10) + b"SCRAM-SHA-256\0\0"
@@ -135,6 +136,30 @@ def test_each_answer_ends_the_login_at_its_own_step(replies: tuple[bytes, ...], 
     assert "DB-12" in failed.proved
 
 
+@pytest.mark.parametrize(
+    ("password", "becomes"),
+    [
+        ("pencil", "pencil"),
+        ("bell\a", "bell\a"),  # ASCII is taken as it is
+        ("I\u00adX", "IX"),  # soft hyphen
+        ("a\u200db", "ab"),  # zero width joiner
+        ("a\u00a0b\u3000c", "a b c"),
+        ("a\u200bb", "a b"),  # in both tables of the RFC; to a space, as libpq has it
+        ("\u00aa", "a"),
+        ("\u2168", "IX"),
+        ("\u00e9\a", "\u00e9\a"),  # prohibited
+        ("\u2168\U0001f680", "\u2168\U0001f680"),  # not assigned in Unicode 3.2, which RFC 3454 stands on
+        ("\u2168\u0221", "\u2168\u0221"),
+        ("\u0627\ufe8f\u0031", "\u0627\ufe8f\u0031"),  # right to left, and ends otherwise
+        ("\u0627\u00aa\u0627", "\u0627\u00aa\u0627"),  # in both directions
+        ("\u0627\ufe8f", "\u0627\u0628"),  # right to left from end to end
+        ("\u00ad", "\u00ad"),  # nothing would be left
+    ],
+)
+def test_a_password_is_prepared_as_libpq_does(password: str, becomes: str) -> None:
+    assert prepared(password) == becomes
+
+
 def test_a_server_that_does_not_know_the_password_is_not_believed() -> None:
     client = Scram("pencil", nonce="abc")
     client.final(b"r=abcdef,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
@@ -144,6 +169,13 @@ def test_a_server_that_does_not_know_the_password_is_not_believed() -> None:
 def test_a_challenge_that_does_not_continue_our_nonce_is_refused() -> None:
     with pytest.raises(ValueError, match="nonce"):
         Scram("pencil", nonce="abc").final(b"r=xyz,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
+
+
+@pytest.mark.parametrize("iterations", ["1000001", "40000000", "2147483647000", "9" * 5000])
+def test_a_challenge_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch, iterations: str) -> None:
+    monkeypatch.setattr("hashlib.pbkdf2_hmac", lambda *_: pytest.fail("it was begun"))
+    with pytest.raises(ValueError, match="more than 1000000 iterations"):
+        Scram("pencil", nonce="abc").final(f"r=abcdef,s=W22ZaJ0SNY7soEsUEjb6gQ==,i={iterations}".encode())
 
 
 def test_the_fields_of_an_error_are_found_by_their_letters() -> None:

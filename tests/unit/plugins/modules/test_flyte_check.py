@@ -55,7 +55,7 @@ def test_a_password_in_the_address_is_refused_and_nowhere_in_the_result() -> Non
 def test_an_address_that_is_none_is_refused_by_name() -> None:
     result = run_module(main, {"url": "http://flyte.example.com", "resolve": {"flyte.example.com": ["192.0.2.1"]}})
     assert result.failed
-    assert result["msg"].startswith("resolve: flyte.example.com: ['192.0.2.1'] is no IP address")
+    assert result["msg"].startswith("resolve: flyte.example.com: its value is no IP address")
 
 
 def test_a_namespace_that_can_be_none_is_refused_by_name() -> None:

@@ -110,7 +110,7 @@ def test_the_library_for_the_cluster_is_needed_with_a_kubeconfig_only(
         ({"run_timeout": -5}, "run_timeout: -5 is no number of seconds"),
         ({"resources": {"limits": {"colour": "blue"}}}, "colour"),
         ({"ca_file": "/absent.crt"}, "absent.crt"),
-        ({"resolve": {"flyte.example.com": None}}, "resolve: flyte.example.com: None is no IP address"),
+        ({"resolve": {"flyte.example.com": None}}, "resolve: flyte.example.com: its value is no IP address"),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_is_asked(

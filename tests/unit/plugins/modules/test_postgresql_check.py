@@ -115,6 +115,14 @@ def test_a_query_that_is_refused_is_told_in_the_servers_words() -> None:
     assert result.row("DB-21")["observed"] == "the pooler knows no such server"
 
 
+@pytest.mark.parametrize("option", ["host", "address"])
+def test_an_address_with_a_password_is_refused_by_name(option: str) -> None:
+    result = run_module(main, {**ARGUMENTS, option: "postgresql://flyte:canary/secret@db.example.com"})
+    assert result.failed
+    assert result["msg"] == f"{option}: an address must not hold a user name or password"
+    assert "canary" not in result.output
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -123,9 +131,13 @@ def test_a_query_that_is_refused_is_told_in_the_servers_words() -> None:
         ({"timeout": -1}, "timeout: -1 is no number of seconds"),
         ({"timeout": 1e12}, "timeout: 1e+12 is no number of seconds"),
         ({"retries": -1}, "retries: -1 is no number of further tries"),
+        ({"pool_size": -1}, "pool_size: -1 cannot be meant"),
+        ({"max_clock_skew": -1}, "max_clock_skew: -1 cannot be meant"),
+        ({"max_clock_skew": "nan"}, "max_clock_skew: nan cannot be meant"),
+        ({"minimum_version": 17, "maximum_version": 16}, "minimum_version: 17 is above maximum_version, which is 16"),
     ],
 )
-def test_a_number_that_cannot_be_meant_is_refused_by_name(changes: dict[str, float], words: str) -> None:
+def test_a_number_that_cannot_be_meant_is_refused_by_name(changes: dict[str, object], words: str) -> None:
     result = run_module(main, {**ARGUMENTS, **changes})
     assert result.failed
     assert result["msg"].startswith(words)
