@@ -753,7 +753,9 @@ def pod_problem(pod: Json) -> str:
             return _because(waiting)
         ended = state.get("terminated") or {}
         if ended and ended.get("exitCode"):
-            return f"container {container['name']} ended with {ended['exitCode']} ({ended.get('reason', '')})"
+            # Of a container that was never started, the message is the runtime's; else it would be the program's own.
+            why = _because(ended) if ended.get("reason") == "StartError" else f"({ended.get('reason', '')})"
+            return f"container {container['name']} ended with {ended['exitCode']} {why}"
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return _because(condition)

@@ -99,6 +99,15 @@ def test_a_pod_without_a_status_is_a_problem() -> None:
     assert pod_problem({"metadata": {"name": "x"}}) == "Unknown"
 
 
+def test_of_a_container_that_was_never_started_the_runtimes_words_are_told() -> None:
+    def problem(reason: str) -> str:
+        ended = {"terminated": {"exitCode": 128, "reason": reason, "message": 'exec: "python3": not found'}}
+        return pod_problem({"status": {"phase": "Failed", "containerStatuses": [{"name": "main", "state": ended}]}})
+
+    assert problem("StartError") == 'container main ended with 128 StartError (exec: "python3": not found)'
+    assert problem("Error") == "container main ended with 128 (Error)"
+
+
 def test_a_token_file_may_end_in_a_line_break(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     with kubernetes_api({"/version": {"gitVersion": "v1.36.4"}}) as server:
