@@ -216,11 +216,12 @@ def test_in_batches_the_run_stops_when_too_many_have_failed(fleet: Fleet) -> Non
     fleet.describe(site_domain="https://flyte")
     code, output = fleet.run("preflight", "--forks=2", "-e", "fleet_serial=2", "-e", "fleet_max_fail_percentage=10")
     assert code != 0
+    # The servers come first: broken-1 shares its batch with dying-1, which is done before the batch is over.
     assert states(output) == {
-        "alpha": "ok", "beta": "ok", "broken": "failed", "dying": "skipped", "epsilon": "skipped", "zeta": "skipped",
+        "alpha": "ok", "beta": "ok", "broken": "failed", "dying": "ok", "epsilon": "skipped", "zeta": "skipped",
     }  # fmt: skip
     assert "too many other sites had failed" in row(output, "zeta")
-    assert fleet.unfinished == ["broken-1", "broken-2", "dying-1", "epsilon-1", "zeta-1"]
+    assert fleet.unfinished == ["broken-1", "broken-2", "epsilon-1", "zeta-1"]
 
 
 def test_a_batch_that_fails_as_a_whole_stops_no_other(fleet: Fleet) -> None:
