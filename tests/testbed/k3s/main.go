@@ -30,7 +30,7 @@ var (
 )
 
 // Commands that k3s has and the stand-in has not (K3S.md, k3s-io/k3s cmd/).
-var missing = []string{"crictl", "check-config", "secrets-encrypt", "certificate", "token", "completion"}
+var missing = []string{"crictl", "check-config", "secrets-encrypt", "certificate", "completion"}
 
 func main() {
 	program := filepath.Base(os.Args[0])
@@ -57,6 +57,8 @@ func main() {
 		run("", config, err)
 	case "etcd-snapshot":
 		etcdSnapshot(arguments)
+	case "token":
+		token(arguments)
 	case "agent":
 		config, err := agent.NewConfig(parse(verb, options.Agent(), arguments), version)
 		run(" agent", config, err)
@@ -77,7 +79,7 @@ func main() {
 
 func help() string {
 	return "NAME:\n   k3s - stand-in for k3s in a test bed\n\nUSAGE:\n   k3s COMMAND [OPTIONS]\n\nVERSION:\n   " + version +
-		"\n\nCOMMANDS:\n   server   Run a server: control plane and node\n   agent    Run a node that joins a server\n   etcd-snapshot  Save, list and delete snapshots of etcd\n   kubectl  Run kubectl\n   ctr      Run ctr\n"
+		"\n\nCOMMANDS:\n   server   Run a server: control plane and node\n   agent    Run a node that joins a server\n   etcd-snapshot  Save, list and delete snapshots of etcd\n   token    Rotate the server's token\n   kubectl  Run kubectl\n   ctr      Run ctr\n"
 }
 
 // parse reads a command's options, or ends the program as k3s does on wrong ones.

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -67,22 +66,7 @@ func etcdSnapshot(arguments []string) {
 
 func ask(values *options.Values, request server.SnapshotRequest) (server.SnapshotAnswer, error) {
 	var answer server.SnapshotAnswer
-	secret, err := values.Secret("etcd-token")
-	if err != nil {
-		return answer, err
-	}
-	if secret == "" {
-		content, err := os.ReadFile(filepath.Join(values.String("data-dir"), "server", "token"))
-		if err != nil {
-			return answer, err
-		}
-		secret = string(content[:max(len(content)-1, 0)])
-	}
-	token, err := access.Parse(secret, "server")
-	if err != nil {
-		return answer, err
-	}
-	info, err := access.Validate(values.String("etcd-server"), token, nil)
+	info, err := reach(values, "etcd-token", "etcd-server")
 	if err != nil {
 		return answer, err
 	}

@@ -93,7 +93,8 @@ func parseArguments(command string, table []Option, arguments []string) (map[str
 	return result, flags.Args(), nil
 }
 
-// Parse merges, from low to high, defaults, environment, configuration files and command line.
+// Parse merges, from low to high, defaults, environment, configuration files and command line. A command without an option
+// "config" reads no file.
 func Parse(command string, table []Option, arguments []string) (*Values, error) {
 	values := &Values{table: map[string]Option{}, set: map[string][]string{}}
 	names := map[string]string{}
@@ -126,9 +127,11 @@ func Parse(command string, table []Option, arguments []string) (*Values, error) 
 	if given := os.Getenv("K3S_CONFIG_FILE"); given != "" {
 		file = given
 	}
-	settings, err := configfile.Read(file)
-	if err != nil {
-		return nil, err
+	var settings []configfile.Setting
+	if _, reads := values.table["config"]; reads {
+		if settings, err = configfile.Read(file); err != nil {
+			return nil, err
+		}
 	}
 	var fileArguments []string
 	for _, setting := range settings {

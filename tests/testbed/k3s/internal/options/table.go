@@ -117,8 +117,8 @@ var ServerOnly = []Option{
 	{Name: "agent-token", Env: "K3S_AGENT_TOKEN", Support: Works, Secret: true, Help: "secret with which agents join"},
 	{Name: "agent-token-file", Env: "K3S_AGENT_TOKEN_FILE", Support: Works, Help: "file that holds it"},
 	{Name: "cluster-init", Kind: Bool, Env: "K3S_CLUSTER_INIT", Support: Works, Help: "new cluster with embedded etcd"},
-	{Name: "cluster-reset", Kind: Bool, Env: "K3S_CLUSTER_RESET", Support: Missing, Help: "forget all other members"},
-	{Name: "cluster-reset-restore-path", Support: Missing, Help: "snapshot to restore"},
+	{Name: "cluster-reset", Kind: Bool, Env: "K3S_CLUSTER_RESET", Support: Works, Help: "forget all other members"},
+	{Name: "cluster-reset-restore-path", Support: Works, Help: "snapshot to restore"},
 	{Name: "kube-apiserver-arg", Kind: List, Support: Works, Help: "argument of kube-apiserver"},
 	{Name: "etcd-arg", Kind: List, Support: Works, Help: "argument of etcd"},
 	{Name: "kube-controller-manager-arg", Kind: List, Support: Works, Help: "argument of kube-controller-manager"},
@@ -208,6 +208,23 @@ func Snapshot() []Option {
 			continue
 		}
 		table = append(table, option)
+	}
+	return table
+}
+
+// Token is every option of "k3s token rotate" (section 4; k3s-io/k3s pkg/cli/cmds/token.go).
+func Token() []Option {
+	table := []Option{
+		{Name: "kubeconfig", Env: "KUBECONFIG", Support: Ignored, Help: "of the other commands about tokens"},
+		{Name: "server", Aliases: []string{"s"}, Env: "K3S_URL", Default: "https://127.0.0.1:6443", Support: Works, Help: "server to ask"},
+		{Name: "token", Aliases: []string{"t"}, Env: "K3S_TOKEN", Support: Works, Secret: true, Help: "its token"},
+		{Name: "token-file", Env: "K3S_TOKEN_FILE", Support: Works, Help: "file that holds it"},
+		{Name: "new-token", Support: Works, Secret: true, Help: "the token to come; without one it is made"},
+	}
+	for _, option := range Shared {
+		if option.Name == "debug" || option.Name == "data-dir" {
+			table = append(table, option)
+		}
 	}
 	return table
 }

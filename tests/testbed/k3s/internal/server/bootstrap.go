@@ -177,14 +177,14 @@ func (c *Config) bootstrapFromStorage(ctx context.Context, client *clientv3.Clie
 		return true, c.adopt(content)
 	}
 	if len(found.Kvs) > 0 {
-		return false, errors.New("bootstrap data already found and encrypted with different token")
+		return false, errDifferentToken
 	}
 	return false, nil
 }
 
 // saveToStorage puts them there, unless somebody else was faster: then a new start takes over those.
 func (c *Config) saveToStorage(ctx context.Context, client *clientv3.Client) error {
-	password, err := c.secret("token")
+	password, err := c.password()
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,9 @@ func NewConfig(values *options.Values, version string) (*Config, error) {
 	if endpoint != "" && (values.Bool("cluster-init") || values.String("server") != "") {
 		return nil, fmt.Errorf("stand-in: datastore-endpoint together with cluster-init or server is not implemented")
 	}
+	if err := checkReset(values.Bool("cluster-reset"), values.String("cluster-reset-restore-path"), values.String("server")); err != nil {
+		return nil, err
+	}
 	for _, name := range values.SplitList("disable") {
 		config.Disabled[name] = true
 	}

@@ -46,6 +46,8 @@ type joining struct {
 	// clients are there once the API answers.
 	clients atomic.Pointer[kube.Clients]
 	ca      *x509.CertPool
+	// passwords are those that were there at the start: a rotated token counts from the next one on.
+	passwords map[string]string
 }
 
 // caller is who sent a request.
@@ -74,6 +76,7 @@ func (j *joining) handlers(mux *http.ServeMux) {
 		mux.HandleFunc(path, j.only(handler, agents...))
 	}
 	mux.HandleFunc("/v1-k3s/server-bootstrap", j.only(j.bootstrap, serverRole))
+	mux.HandleFunc("/v1-k3s/token", j.only(j.token, serverRole))
 	mux.HandleFunc("/db/info", j.only(j.dbInfo, serverRole))
 	mux.HandleFunc("/db/snapshot", j.only(j.snapshot, serverRole))
 	for _, prefix := range []string{"/v1-k3s/", "/db/"} {
@@ -114,7 +117,7 @@ func (j *joining) authenticate(request *http.Request) (caller, error) {
 	if !given {
 		return caller{}, errors.New("no credentials")
 	}
-	known, exists := j.config.passwords()[user]
+	known, exists := j.passwords[user]
 	if !exists || subtle.ConstantTimeCompare([]byte(known), []byte(password)) != 1 {
 		return caller{}, errors.New("invalid username/password combination")
 	}

@@ -36,7 +36,7 @@ func (c *Config) listen() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.joining = &joining{config: c, ca: clients}
+	c.joining = &joining{config: c, ca: clients, passwords: c.passwords()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ping", func(response http.ResponseWriter, _ *http.Request) {
 		response.Header().Set("Content-Type", "text/plain")

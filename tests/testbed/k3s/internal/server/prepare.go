@@ -10,7 +10,6 @@ import (
 	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -163,7 +162,7 @@ func (c *Config) secret(option string) (string, error) {
 	return access.Password(value)
 }
 
-// checkToken refuses another token than the one the cluster began with: it encrypts the bootstrap data.
+// checkToken refuses another token than the cluster's: it encrypts the bootstrap data.
 func (c *Config) checkToken() error {
 	given, err := c.secret("token")
 	if err != nil {
@@ -171,7 +170,7 @@ func (c *Config) checkToken() error {
 	}
 	known := c.passwords()["server"]
 	if given != "" && known != "" && given != known {
-		return errors.New("bootstrap data already found and encrypted with different token")
+		return errDifferentToken
 	}
 	return nil
 }
@@ -212,6 +211,10 @@ func (c *Config) tokens() error {
 	if !separate {
 		node = server
 	}
+	return c.writeTokens(server, node, separate)
+}
+
+func (c *Config) writeTokens(server, node string, separate bool) error {
 	var passwd strings.Builder
 	writer := csv.NewWriter(&passwd)
 	_ = writer.Write([]string{node, "node", "node", "k3s:agent"})

@@ -40,8 +40,12 @@ func (c *Config) Run() error {
 	group := supervisor.New()
 	defer group.Stop()
 
+	life := c.run
+	if c.Values.Bool("cluster-reset") {
+		life = c.reset
+	}
 	finished := make(chan error, 1)
-	go func() { finished <- c.run(ctx, group) }()
+	go func() { finished <- life(ctx, group) }()
 	select {
 	case err := <-group.Failed():
 		if c.etcd != nil {
@@ -106,6 +110,10 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 		if err := c.etcd.run(ctx, group); err != nil {
 			return stopped(ctx, err)
 		}
+		if err := c.saveToEtcd(ctx); err != nil {
+			return stopped(ctx, err)
+		}
+		os.Remove(c.resetFlag())
 		go c.etcd.manage(ctx)
 	} else if c.Values.String("datastore-endpoint") == "" {
 		if err := c.startKine(ctx, group, c.sqlite(), nil); err != nil {
@@ -191,6 +199,11 @@ func (c *Config) bootstrap(ctx context.Context, group *supervisor.Group) error {
 			return err
 		}
 		c.etcd = member
+		if member.initialized() {
+			if err := c.reconcile(); err != nil {
+				return err
+			}
+		}
 		if server := c.Values.String("server"); server != "" && !member.initialized() {
 			if err := c.bootstrapFromServer(); err != nil {
 				return err
