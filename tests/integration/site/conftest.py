@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 from support.leaks import forms
+from support.processes import kill_tree
 from testbed.builder import hosts, inventory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -133,29 +133,6 @@ def changes(output: str) -> int:
     recap = re.findall(r"^box\s+: .*\bchanged=(\d+)", output, re.M)
     assert len(recap) == 1, f"the run has no recap of the box:\n{output[-3000:]}"
     return int(recap[0])
-
-
-def children(pid: int) -> Iterator[int]:
-    """Every process below *pid* on this machine, whichever session it is in."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    pending = [pid]
-    while pending:
-        for child in parents.get(pending.pop(), []):
-            yield child
-            pending.append(child)
-
-
-def kill_tree(pid: int) -> None:
-    """End *pid* and everything below it as a lost power supply would."""
-    for victim in [pid, *children(pid)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
 
 
 def watch_arguments(box: Box, stop: threading.Event) -> None:
