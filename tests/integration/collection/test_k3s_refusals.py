@@ -50,6 +50,7 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "K3S-67",
         ["Leave one of the two out"],
     ),
+    ("renewals that k3s does not do", {"k3s_renew_certificates_days": 120}, "K3S-88", ["is 120", "0 to 119"]),
 ]
 
 

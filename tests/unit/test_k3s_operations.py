@@ -1,0 +1,133 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What role k3s decides of a cluster that runs: which certificates ask for a restart, when a token may be changed."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from unit.contract import ROLES_DIR
+
+PROGRAM = ROLES_DIR / "k3s/files/ending_certificates.py"
+VARS = DataLoader().load_from_file(str(ROLES_DIR / "k3s/vars/main.yml"), trusted_as_template=True)
+NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+DAY = datetime.timedelta(days=1)
+
+
+def certificate(path: Path, days: int, *, written: datetime.datetime = NOW) -> Path:
+    """A certificate that ends in so many days, in a file of some age."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "k3s")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - 400 * DAY, NOW + days * DAY)
+    path.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    os.utime(path, (written.timestamp(), written.timestamp()))
+    return path
+
+
+def ending(*files: Path, days: int = 60, started: datetime.datetime | None = None) -> list[str]:
+    """The lines of the program that runs on hosts."""
+    begin = str(int(started.timestamp())) if started else "0"
+    command = [sys.executable, str(PROGRAM), str(days), "120", begin, *map(str, files)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("left", "named"),
+    # days until the end; at GeneralizedTime, which stands for 2050 and later, too
+    [(59, True), (61, False), (-1, True), (365 * 40, False)],
+)
+def test_a_certificate_that_ends_within_the_days_is_named(tmp_path: Path, left: int, named: bool) -> None:
+    file = certificate(tmp_path / "a.crt", left)
+    assert ending(file) == ([f"{file} ends on {NOW + left * DAY:%Y-%m-%d}"] if named else [])
+
+
+def test_the_first_certificate_of_a_chain_counts(tmp_path: Path) -> None:
+    leaf, authority = certificate(tmp_path / "leaf.crt", 300), certificate(tmp_path / "ca.crt", 1)
+    leaf.write_text(leaf.read_text() + authority.read_text())
+    assert ending(leaf) == []
+
+
+def test_a_file_without_a_certificate_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.crt").write_text("nothing")
+    assert ending(tmp_path / "a.crt", certificate(tmp_path / "b.crt", 1))[0].startswith(str(tmp_path / "b.crt"))
+
+
+def test_what_the_last_start_left_alone_asks_for_no_other(tmp_path: Path) -> None:
+    """Else a file that k3s does not use any more would restart the node in every run."""
+    file = certificate(tmp_path / "a.crt", 30, written=NOW - 300 * DAY)
+    assert ending(file, started=NOW - 10 * DAY) == []
+    assert len(ending(file, started=NOW - 200 * DAY)) == 1
+
+
+def value(name: str, **known: Any) -> Any:
+    variables = {**VARS, "k3s_servers": ["a", "b"], "k3s_agents": ["c"], "inventory_hostname": "a", **known}
+    return Templar(loader=DataLoader(), variables=variables).template(variables[name])
+
+
+def rule(identifier: str, **known: Any) -> dict[str, Any]:
+    raw = next(each for each in VARS["__k3s_rules"] if each["id"] == identifier)
+    return dict(value("__k3s_rule", __k3s_rule=raw, **known))
+
+
+OTHER = {"__k3s_has_another_token": True, "__k3s_token_file": "/token", "k3s_token_may_change": False}
+KNOWN_BY_OTHERS = {"__k3s_peers_know": {"results": [{"status": -1}, {"status": 403}]}}
+UNKNOWN = {"__k3s_peers_know": {"results": [{"status": -1}, {"status": 401}]}}
+
+
+@pytest.mark.parametrize(
+    ("known", "met"),
+    [
+        # whether the finding of another token is met, and so no reason to stop
+        ({**OTHER, **UNKNOWN}, False),
+        ({**OTHER, **KNOWN_BY_OTHERS}, True),
+        ({**OTHER, **UNKNOWN, "k3s_token_may_change": True}, True),
+        ({"__k3s_has_another_token": False, **UNKNOWN}, True),
+    ],
+)
+def test_another_token_is_refused_unless_it_was_asked_for_or_is_the_clusters(known: dict[str, Any], met: bool) -> None:
+    assert rule("K3S-61", **known)["met"] is met
+
+
+def test_a_token_that_others_know_is_not_rotated_again() -> None:
+    asked = {**OTHER, "k3s_token_may_change": True}
+    assert value("__k3s_rotates", **asked, **UNKNOWN) is True
+    assert value("__k3s_rotates", **asked, **KNOWN_BY_OTHERS) is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "met", "said"),
+    [
+        ({"rc": 0, "stdout_lines": ["a=True", "b=True"]}, True, ""),
+        ({"rc": 0, "stdout_lines": ["a=True", "b=Unknown"]}, False, "b, of the servers, is not ready"),
+        ({"rc": 1, "stderr": "refused"}, False, "a does not answer (refused)"),
+        ({"skipped": True}, False, "a does not answer (k3s does not run)"),
+    ],
+)
+def test_a_token_changes_only_while_all_servers_hear_of_it(answer: dict[str, Any], met: bool, said: str) -> None:
+    found = rule("K3S-85", __k3s_rotates=True, __k3s_servers_now=answer)
+    assert found["met"] is met
+    assert met or found["seen"] == said
+
+
+@pytest.mark.parametrize(
+    ("node", "by_others"),
+    [
+        ({"metadata": {}, "spec": {}}, False),
+        ({"metadata": {}, "spec": {"unschedulable": True}}, True),
+        ({"metadata": {"annotations": {"flyte.onprem/cordoned": "true"}}, "spec": {"unschedulable": True}}, False),
+    ],
+)
+def test_a_node_that_somebody_else_closed_is_told_from_ones_own(node: dict[str, Any], by_others: bool) -> None:
+    assert value("__k3s_is_closed_by_others", __k3s_node={"resources": [node]}) is by_others
