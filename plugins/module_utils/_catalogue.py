@@ -1249,6 +1249,19 @@ FLYTE = (
         fix="Let every proxy before Flyte pass the Host header through and set X-Forwarded-Proto to https.",
     ),
     Entry(
+        id="FLYTE-28",
+        title="What was uploaded to {endpoint} comes back with Flyte's signed URL",
+        expected="the same 5 MiB",
+        cause=(
+            "The console and clients fetch inputs and outputs this way; Flyte did not sign for it, or what lies before "
+            "the store changes or cuts its answers."
+        ),
+        fix=(
+            "If Flyte refused, look at the log of its pod and at storage.signedURL in its configuration. If another "
+            "content came back, ask the store past every proxy: run s3_bucket_check with the store's own address."
+        ),
+    ),
+    Entry(
         id="FLYTE-30",
         title="The pods of release {release} in namespace {namespace} run",
         expected="every pod Running and ready",

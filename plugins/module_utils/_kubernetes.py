@@ -102,6 +102,7 @@ class Api:
         self._timeout = timeout
         # Whether a request got no answer: each further one would wait as long again.
         self.silent = False
+        self.proxy_ignored = False
 
     @property
     def address(self) -> _reach.Address:
@@ -239,8 +240,17 @@ def cluster(
     found: list[Api] = []
 
     def read() -> str:
-        found.append(open_api(kubeconfig, context, timeout=timeout))
-        return f"for the API at {found[0].address.endpoint}"
+        api = open_api(kubeconfig, context, timeout=timeout)
+        found.append(api)
+        if api.proxy_ignored:
+            raise Warned(
+                f"the proxy-url of the API at {api.address.endpoint} is not used",
+                cause="kubectl and Helm go through it. This check does not, nor do the modules of kubernetes.core: "
+                "their library knows no proxy-url.",
+                fix="If the API cannot be reached without it, put the proxy's address into the environment variable "
+                "HTTPS_PROXY of the play.",
+            )
+        return f"for the API at {api.address.endpoint}"
 
     row = report.check(KUBECONFIG, read)
     try:
@@ -288,6 +298,7 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
             raise
         raise Failed(f"{path} is not YAML") from exc
     api = Api(client, timeout=timeout)
+    api.proxy_ignored = not api.proxy and _asks_for_proxy(path, context)
     try:
         tls = api.address.tls
     except ValueError:
@@ -303,14 +314,27 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
     return api
 
 
+def _part(config: t.Any, context: str | None, kind: str) -> t.Any:
+    """The C(cluster) or C(user) of a context, or None."""
+    name = config["contexts"].get_with_name(context or config["current-context"])["context"].safe_get(kind)
+    parts = config[f"{kind}s"] if name and config.safe_get(f"{kind}s") else None
+    return parts.get_with_name(name, safe=True) if parts else None
+
+
+def _asks_for_proxy(path: str, context: str | None) -> bool:
+    """Whether a kubeconfig names a proxy for the cluster of a context."""
+    from kubernetes.config.kube_config import KubeConfigMerger  # noqa: PLC0415
+
+    found = _part(KubeConfigMerger(path).config, context, "cluster")
+    return bool(found and found["cluster"].value.get("proxy-url"))
+
+
 def _user(path: str, context: str | None) -> Json:
     """What a kubeconfig says about the user of a context. Raises C(Failed) for what the library may wait for."""
     from kubernetes.config.kube_config import KubeConfigMerger  # noqa: PLC0415
 
     config = KubeConfigMerger(path).config
-    name = config["contexts"].get_with_name(context or config["current-context"])["context"].safe_get("user")
-    users = config["users"] if name and config.safe_get("users") else None
-    found = users.get_with_name(name, safe=True) if users else None
+    found = _part(config, context, "user")
     user = dict(found["user"].value) if found else {}
     if "auth-provider" in user:
         provider = user["auth-provider"]

@@ -133,13 +133,18 @@ def not_asked_for(sslmode: str) -> tuple[str, ...]:
 
 
 class LoginFailed(Exception):
-    """The step C(id) ended the login; C(proved) holds what was seen at the steps before it."""
+    """The step C(id) ended the login; C(proved) holds what was seen at the steps before it.
 
-    def __init__(self, id: str, observed: str, *, proved: t.Mapping[str, str]) -> None:
+    C(cause) and C(fix) replace the catalogue's where they are not empty.
+    """
+
+    def __init__(self, id: str, observed: str, *, proved: t.Mapping[str, str], cause: str = "", fix: str = "") -> None:
         super().__init__(observed)
         self.id = id
         self.observed = observed
         self.proved = proved
+        self.cause = cause
+        self.fix = fix
 
 
 def log_in(target: Target, *, retries: int = 0) -> Login:
@@ -193,8 +198,8 @@ class _Attempt:
             if self.socket is not None:
                 self.socket.close()
 
-    def _fail(self, id: str, observed: str) -> t.NoReturn:
-        raise LoginFailed(id, observed, proved=self.proved)
+    def _fail(self, id: str, observed: str, **advice: str) -> t.NoReturn:
+        raise LoginFailed(id, observed, proved=self.proved, **advice)
 
     # Network
 
@@ -374,7 +379,18 @@ class _Attempt:
         try:
             final = client.final(self._expect(11))
         except ValueError as exc:
-            self._fail(AUTHENTICATED, f"the server's SCRAM challenge is not valid: {exc}")
+            self._fail(
+                AUTHENTICATED,
+                f"the server's SCRAM challenge is not valid: {exc}",
+                cause=(
+                    "The password was hashed with far more iterations than PostgreSQL's own 4096, or what answers is "
+                    "no PostgreSQL."
+                ),
+                fix=(
+                    "If SHOW scram_iterations is above that, set it lower, then set the user's password again: the "
+                    "number is kept with it. If not, see what listens at this address."
+                ),
+            )
         self._send(b"p" + struct.pack("!i", len(final) + 4) + final)
         if not client.proves_the_server(self._expect(12)):
             self._fail(AUTHENTICATED, "the server does not know the password either: its SCRAM signature is wrong")

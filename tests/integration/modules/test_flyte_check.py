@@ -23,6 +23,7 @@ from support.servers import Minio, black_hole, free_port
 
 BUCKET = "flyte-uploads"
 SIGN = "POST /api/v1/dataproxy/artifact_urn"
+SIGN_DOWNLOAD = "GET /api/v1/dataproxy/artifact_urn"
 
 
 class Site(PlayedSite):
@@ -49,6 +50,16 @@ class Site(PlayedSite):
 
         return sign
 
+    def download_signer(self, *, client: Any = None, other: str = "") -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """What Flyte answers when it is asked for a signed URL to download from; C(other) is another object's key."""
+
+        def sign(asked: dict[str, Any]) -> dict[str, Any]:
+            bucket, _, key = asked["native_url"].removeprefix("s3://").partition("/")
+            parameters = {"Bucket": bucket, "Key": other or key}
+            return {"signedUrl": (client or s3_client(self.store)).generate_presigned_url("get_object", parameters)}
+
+        return sign
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, authority: Authority, store: Minio) -> Iterator[Site]:
@@ -59,7 +70,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, authority: Authority, store:
 
 @pytest.fixture
 def site(whole: Site) -> Iterator[Site]:
-    whole.flyte.answers[SIGN] = whole.signer()
+    whole.flyte.answers[SIGN], whole.flyte.answers[SIGN_DOWNLOAD] = whole.signer(), whole.download_signer()
     yield whole
     whole.flyte.reset()
 
@@ -86,7 +97,7 @@ def test_check_mode_uploads_nothing_and_says_so(site: Site) -> None:
         client.delete_object(Bucket=BUCKET, Key=item["Key"])
     result = site.check(check_mode=True)
     assert not result.failed, result["msg"]
-    assert result.row("FLYTE-24")["status"] == "skipped"
+    assert result.statuses("skipped") == ["FLYTE-24", "FLYTE-28"]
     assert "Contents" not in client.list_objects_v2(Bucket=BUCKET)
 
 
@@ -125,6 +136,7 @@ PATHS = {
     "http_version": "GET /api/v1/version",
     "projects": "GET /api/v1/projects",
     "sign": SIGN,
+    "sign_download": SIGN_DOWNLOAD,
 }
 
 
@@ -169,6 +181,24 @@ def signs(**how: Any) -> Fault:
         return contextlib.nullcontext({"timeout": 5})
 
     return fault
+
+
+@contextlib.contextmanager
+def unreadable(site: Site) -> Iterator[dict[str, Any]]:
+    user = make_user(site.store, [BUCKET], ["s3:ListBucket", "s3:PutObject"])
+    site.flyte.answers[SIGN_DOWNLOAD] = site.download_signer(client=s3_client(site.store, user))
+    yield {}
+
+
+@contextlib.contextmanager
+def another_object(site: Site) -> Iterator[dict[str, Any]]:
+    client = s3_client(site.store)
+    client.put_object(Bucket=BUCKET, Key="another", Body=b"another content")
+    site.flyte.answers[SIGN_DOWNLOAD] = site.download_signer(other="another")
+    try:
+        yield {}
+    finally:
+        client.delete_object(Bucket=BUCKET, Key="another")
 
 
 def plain(port: Callable[[Site], int]) -> Fault:
@@ -224,6 +254,9 @@ FAULTS: list[tuple[str, str, Fault, str]] = [
     ("no right to write", "S3-12", signs(rights=["s3:ListBucket", "s3:GetObject"]), "AccessDenied"),
     ("wrong secret key", "S3-26", signs(secret="x" * 24), "SignatureDoesNotMatch"),
     ("URL expired", "S3-08", signs(expires=1), "expired"),
+    ("Flyte does not sign downloads", "FLYTE-28", answers(sign_download=500), "500"),
+    ("no right to read", "S3-13", unreadable, "AccessDenied"),
+    ("another object comes back", "FLYTE-28", another_object, "15 bytes came back"),
 ]
 
 
@@ -263,7 +296,7 @@ def test_without_grpcio_the_rows_are_skipped_and_say_so(site: Site, monkeypatch:
 def test_what_is_not_asked_for_is_skipped(site: Site) -> None:
     result = site.check(grpc=False, upload=False, http_port=None)
     assert not result.failed, result["msg"]
-    assert result.statuses("skipped") == ["FLYTE-18", "FLYTE-20", "FLYTE-22", "FLYTE-23", "FLYTE-24"]
+    assert result.statuses("skipped") == ["FLYTE-18", "FLYTE-20", "FLYTE-22", "FLYTE-23", "FLYTE-24", "FLYTE-28"]
 
 
 def test_the_object_uploaded_is_the_one_that_was_announced(site: Site) -> None:

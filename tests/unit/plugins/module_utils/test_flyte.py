@@ -307,7 +307,7 @@ UPLOADS = [
 
 @pytest.mark.parametrize(("status", "body", "id"), UPLOADS)
 def test_a_refused_upload_names_its_cause(status: int, body: bytes, id: str) -> None:
-    assert store_refusal(Answer(status, {}, body)).id == id
+    assert store_refusal(Answer(status, {}, body), "PUT", denied="S3-12").id == id
 
 
 # message, fields
@@ -338,7 +338,7 @@ def test_a_signed_url_is_taken_apart_and_not_shown(names: tuple[str, str]) -> No
     found = signed_url({names[0]: url, names[1]: "s3://flyte-data/a/b", "headers": headers})
     assert found.address.endpoint == "https://s3.example.com:9000"
     assert found.path == "/flyte-data/a/b?X-Amz-Signature=secret"
-    assert found.bucket == "flyte-data"
+    assert (found.native, found.bucket) == ("s3://flyte-data/a/b", "flyte-data")
     assert found.headers == {"x-a": "b"}
     assert "secret" not in repr(found)
 

@@ -16,11 +16,13 @@ from kubernetes.client.exceptions import ApiException
 from support.kubernetes_api import TOKEN, FakeApi, kubernetes_api
 from support.servers import server_that_sends
 
-from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
+from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed, Report
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
     Api,
     ApiError,
     Unanswered,
+    cluster,
     not_ready,
     open_api,
     parse_quantity,
@@ -160,6 +162,27 @@ def test_an_auth_provider_is_refused_by_name(tmp_path: Path, provider: dict[str,
         open_api(str(path), None, timeout=3)
     assert caught.value.id == "K8S-04"
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("environment", "ignored"), [("", True), ("http://192.0.2.9:3128", False)])
+def test_a_proxy_url_is_told_as_one_that_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, ignored: bool
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if environment:
+        monkeypatch.setenv("HTTPS_PROXY", environment)
+    path = NOWHERE.kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    document["clusters"][0]["cluster"]["proxy-url"] = "http://user:canary@192.0.2.8:3128"
+    path.write_text(yaml.safe_dump(document))
+    report = Report(CATALOGUE, kubeconfig=str(path), context="", timeout="1")
+    with cluster(report, kubeconfig=str(path), context=None, timeout=1):
+        found = report.as_dict()
+    row = found["checks"][0]
+    assert (row["id"], row["status"]) == ("K8S-01", "warning" if ignored else "passed")
+    assert ("proxy-url" in row["observed"]) is ignored
+    assert "canary" not in str(found)
 
 
 # what a user of a kubeconfig has that no header can hold

@@ -171,6 +171,15 @@ def test_a_challenge_that_does_not_continue_our_nonce_is_refused() -> None:
         Scram("pencil", nonce="abc").final(b"r=xyz,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
 
 
+def test_a_challenge_that_is_refused_is_not_told_as_a_wrong_password() -> None:
+    asked = b"\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00"
+    challenge = b"\x00\x00\x00\x0br=xyz,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+    failed = failure_of(*(b"R" + (len(part) + 4).to_bytes(4, "big") + part for part in (asked, challenge)))
+    assert failed.id == "DB-16"
+    assert "scram_iterations" in failed.fix
+    assert failed.cause
+
+
 @pytest.mark.parametrize("iterations", ["1000001", "40000000", "2147483647000", "9" * 5000])
 def test_a_challenge_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch, iterations: str) -> None:
     monkeypatch.setattr("hashlib.pbkdf2_hmac", lambda *_: pytest.fail("it was begun"))
