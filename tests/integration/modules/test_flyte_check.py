@@ -59,7 +59,7 @@ class Site(PlayedSite):
             bucket, _, key = asked["native_url"].removeprefix("s3://").partition("/")
             parameters = {"Bucket": bucket, "Key": other or key}
             url = (client or s3_client(self.store)).generate_presigned_url("get_object", parameters)
-            return {"signedUrl": url.replace(f"127.0.0.1:{self.store.port}", by) if by else url}
+            return {"signedUrl": url.replace(f"https://127.0.0.1:{self.store.port}", by) if by else url}
 
         return sign
 
@@ -199,7 +199,7 @@ def downloads(**how: Any) -> Fault:
 @contextlib.contextmanager
 def cut_short(site: Site) -> Iterator[dict[str, Any]]:
     with server_that_sends(b"HTTP/1.1 200 OK\r\ncontent-length: 5242881\r\n\r\n", b"half", 1) as url:
-        site.flyte.answers[SIGN_DOWNLOAD] = site.download_signer(by=url.removeprefix("http://"))
+        site.flyte.answers[SIGN_DOWNLOAD] = site.download_signer(by=url)
         yield {}
 
 
@@ -279,9 +279,9 @@ FAULTS: list[tuple[str, str, Fault, str]] = [
     ("another object comes back", "FLYTE-29", another_object, "15 bytes came back"),
     ("what was uploaded is not there", "FLYTE-29", downloads(other="absent"), "is not there"),
     ("a download that breaks off", "FLYTE-29", cut_short, "IncompleteRead"),
-    ("download's name unknown", "S3-01", downloads(by="nowhere.invalid"), "not known"),
-    ("download's name is none", "S3-01", downloads(by="a..b"), "label"),
-    ("download's port closed", "S3-21", downloads(by=f"127.0.0.1:{free_port()}"), "refused"),
+    ("download's name unknown", "S3-01", downloads(by="https://nowhere.invalid"), "not known"),
+    ("download's name is none", "S3-01", downloads(by="https://a..b"), "label"),
+    ("download's port closed", "S3-21", downloads(by=f"https://127.0.0.1:{free_port()}"), "refused"),
 ]
 
 
