@@ -290,7 +290,8 @@ def readme() -> str:
         modules += f"| [{name}](docs/modules/{name}.md) | {cell(prose(parts['doc']['short_description']))} |\n"
     playbooks = "| playbook | what it does |\n|---|---|\n"
     steps = ["cluster", "backends", "ingress", "flyte"]
-    for playbook in ["site", "preflight", *steps, "verify", "rotate_token", "restore_cluster", "remove_node", "uninstall"]:
+    later = ["verify", "rotate_token", "restore_cluster", "remove_node", "uninstall"]
+    for playbook in ["site", "preflight", *steps, *later]:
         comment = re.findall(r"^# ?(.*)$", (ROOT / f"playbooks/{playbook}.yml").read_text(), re.MULTILINE)[0]
         playbooks += f"| `flyte.onprem.{playbook}` | {cell(comment)} |\n"
     for mark, content in (("roles", roles), ("modules", modules), ("playbooks", playbooks)):

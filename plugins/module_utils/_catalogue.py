@@ -770,8 +770,8 @@ CLUSTER = (
         expected="a certificate valid now and for 14 more days",
         cause="The client certificate has expired, soon will, or is not valid yet by this machine's clock.",
         fix=(
-            "For a k3s of this collection run the playbook flyte.onprem.cluster: it restarts nodes whose certificates end "
-            "soon, which renews them, and fetches the new kubeconfig. For another cluster get a new kubeconfig."
+            "For a k3s of this collection run the playbook flyte.onprem.cluster: it restarts nodes whose certificates "
+            "end soon, which renews them, and fetches the new kubeconfig. For another cluster get a new kubeconfig."
         ),
     ),
     Entry(
