@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What role k3s refuses before it changes anything: each finding by its id, with what to do.
 
-The look at the host goes to this machine, which is only read; its own findings (ports, cgroups) do not matter here.
+The look at the host goes to this machine, which is only read; its own findings (ports, cgroups) do not matter here. What
+this machine has not (SELinux, no memory cgroup) is a recorded look, and what lies between hosts a recorded answer.
 """
 
 from __future__ import annotations
@@ -51,6 +52,96 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
         ["Leave one of the two out"],
     ),
 ]
+
+# What the look says of a server that is ready for k3s, and of the faults of others.
+LOOK: dict[str, Any] = {
+    "version": "", "state": "inactive", "unit": False, "other_unit": False, "data": "", "joined": "", "was_here": False,
+    "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
+    "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
+    "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
+}  # fmt: skip
+PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
+CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
+NO_WAY = {"name": "b", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
+CLOSED = {"name": "c", "address": "192.0.2.3", "reached": True, "closed": ["2379/tcp", "8472/udp"], "words": ""}
+REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
+# what is seen, what the look says, variables, the finding, what its text must say
+BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
+    (
+        "no way to one host, closed ports at another",
+        {},
+        {"__k3s_between": {"peers": [NO_WAY, CLOSED, REACHED]}},
+        "K3S-71",
+        ["a does not reach b (192.0.2.2 - No route to host). Expected", "ip route get 192.0.2.2", "site_address"],
+    ),
+    (
+        "closed ports at one host, no way to another",
+        {},
+        {"__k3s_between": {"peers": [NO_WAY, CLOSED, REACHED]}},
+        "K3S-72",
+        ["From a", "2379/tcp, 8472/udp of c (192.0.2.3). Expected", "to 192.0.2.1"],
+    ),
+    (
+        "clocks that are apart",
+        {},
+        {"__k3s_clocks": {"a": 0.4, "b": -3599.7, "c": 0.9}},
+        "K3S-73",
+        ["3601 s apart", "a shows +0 s, b shows -3600 s, c shows +1 s", "at most 30 s (k3s_clock_skew_limit)"],
+    ),
+    (
+        "swap where the kubelet is told to fail on it",
+        {"swap": ["/dev/sda2"]},
+        {"k3s_kubelet_config": {"failSwapOn": True}},
+        "K3S-75",
+        ["a has swap (/dev/sda2)", "Take failSwapOn out"],
+    ),
+    (
+        "swap where an argument tells the kubelet so",
+        {"swap": ["/dev/sda2"]},
+        {"k3s_config": {"kubelet-arg": ["fail-swap-on=true"]}},
+        "K3S-75",
+        ["/dev/sda2"],
+    ),
+    (
+        "SELinux without k3s's policy, and no repository",
+        {"selinux": True},
+        {"k3s_selinux_repository": ""},
+        "K3S-76",
+        ["enforcing on a", "dnf install k3s-selinux"],
+    ),
+    ("a Raspberry Pi as it comes", PI, {}, "K3S-59", ["cmdline.txt", "k3s_reboot"]),
+    ("no memory cgroup of version 1", {**CGROUP_V1, "memory": False}, {}, "K3S-59", ["no memory cgroup"]),
+    ("cgroup v1", CGROUP_V1, {}, "K3S-54", ["k3s_version is v1.36", "failCgroupV1"]),
+    (
+        "a port of etcd in use",
+        {"listening": [{"port": 2379, "by": "etcd"}]},
+        {},
+        "K3S-53",
+        ["port 2379 is in use by etcd"],
+    ),
+    ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
+]
+# what is seen, what the look says, variables: all of these work
+GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("nothing of note, and hosts that are reached", {}, {"__k3s_between": {"peers": [REACHED]}}),
+    ("clocks that are apart within the limit", {}, {"__k3s_clocks": {"a": -10.0, "b": 20.0}}),
+    (
+        "swap as k3s sets the kubelet up, SELinux with the policy, a Raspberry Pi that may be rebooted",
+        {"swap": ["/dev/sda2"], "selinux": True, "selinux_policy": True, **PI},
+        {"k3s_reboot": True},
+    ),
+    (
+        "SELinux with a repository, cgroup v1 with a Kubernetes that takes it",
+        {**CGROUP_V1, "selinux": True},
+        {"k3s_version": "v1.34.6+k3s1", "k3s_architecture": "arm"},
+    ),
+    ("cgroup v1 by an argument", CGROUP_V1, {"k3s_config": {"kubelet-arg": "fail-cgroupv1=false"}}),
+]
+
+
+def recorded(**seen: Any) -> dict[str, Any]:
+    """The result of the look on a host."""
+    return {"__k3s_look": {"stdout": yaml.safe_dump({**LOOK, **seen})}}
 
 
 def findings(
@@ -107,6 +198,32 @@ def test_a_lost_first_server_does_not_found_a_second_cluster(tmp_path: Path) -> 
 def test_a_cluster_that_can_be_built_is_not_refused(tmp_path: Path) -> None:
     about_the_cluster = {identifier for _, _, identifier, _ in BAD_INPUT} | {"K3S-68"}
     assert findings(tmp_path).keys() & about_the_cluster == set()
+
+
+@pytest.mark.parametrize(
+    ("seen", "variables", "identifier", "said"), [case[1:] for case in BAD_HOSTS], ids=[case[0] for case in BAD_HOSTS]
+)
+def test_a_host_is_refused_by_what_was_seen(
+    tmp_path: Path, seen: dict[str, Any], variables: dict[str, Any], identifier: str, said: list[str]
+) -> None:
+    found = findings(tmp_path, **recorded(**seen), **variables)
+    assert identifier in found
+    text = " ".join(found[identifier].split())
+    assert [word for word in said if word not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "variables"), [case[1:] for case in GOOD_HOSTS], ids=[case[0] for case in GOOD_HOSTS]
+)
+def test_a_host_that_works_is_not_refused(tmp_path: Path, seen: dict[str, Any], variables: dict[str, Any]) -> None:
+    assert findings(tmp_path, **recorded(**seen), **variables) == {}
+
+
+def test_a_bundle_for_another_architecture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"format": 1, "architecture": "amd64", "images": []}')
+    found = findings(tmp_path, k3s_bundle=str(tmp_path), k3s_architecture="arm64", **recorded())
+    assert "a is arm64, and the bundle" in found["K3S-74"]
+    assert "has artefacts for amd64" in " ".join(found["K3S-74"].split())
 
 
 def test_two_servers_do_not_leave_a_cluster_at_once(tmp_path: Path) -> None:
