@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What role k3s refuses before it changes anything: each finding by its id, with what to do.
 
-The look at the host goes to this machine, which is only read; its own findings (ports, cgroups) do not matter here. What
-this machine has not (SELinux, no memory cgroup) is a recorded look, and what lies between hosts a recorded answer.
+The look at the host goes to this machine, which is only read; its own findings (ports, cgroups) do not matter here. For
+what this machine has not (SELinux, no memory cgroup) and what lies between hosts, looks and answers were recorded; all of
+those are judged in one run, in which each case is a host.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -64,6 +66,7 @@ PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmwa
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
 NO_WAY = {"name": "b", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
 CLOSED = {"name": "c", "address": "192.0.2.3", "reached": True, "closed": ["2379/tcp", "8472/udp"], "words": ""}
+CLOCKS = ["right", "ahead"]
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
 # what is seen, what the look says, variables, the finding, what its text must say
 BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
@@ -72,28 +75,28 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {},
         {"__k3s_between": {"peers": [NO_WAY, CLOSED, REACHED]}},
         "K3S-71",
-        ["a does not reach b (192.0.2.2 - No route to host). Expected", "ip route get 192.0.2.2", "site_address"],
+        ["HOST does not reach b (192.0.2.2 - No route to host). Expected", "ip route get 192.0.2.2", "site_address"],
     ),
     (
         "closed ports at one host, no way to another",
         {},
         {"__k3s_between": {"peers": [NO_WAY, CLOSED, REACHED]}},
         "K3S-72",
-        ["From a", "2379/tcp, 8472/udp of c (192.0.2.3). Expected", "to 192.0.2.1"],
+        ["From HOST", "2379/tcp, 8472/udp of c (192.0.2.3). Expected", "to 192.0.2.1"],
     ),
     (
         "clocks that are apart",
         {},
-        {"__k3s_clocks": {"a": 0.4, "b": -3599.7, "c": 0.9}},
+        {"__k3s_between": {"clock_offset": -3599.7}, "k3s_servers": ["{{ inventory_hostname }}", *CLOCKS]},
         "K3S-73",
-        ["3601 s apart", "a shows +0 s, b shows -3600 s, c shows +1 s", "at most 30 s (k3s_clock_skew_limit)"],
+        ["3629 s apart", "HOST shows -3600 s, right shows +0 s, ahead shows +29 s", "at most 30 s (k3s_clock_skew_limit)"],
     ),
     (
         "swap where the kubelet is told to fail on it",
         {"swap": ["/dev/sda2"]},
         {"k3s_kubelet_config": {"failSwapOn": True}},
         "K3S-75",
-        ["a has swap (/dev/sda2)", "Take failSwapOn out"],
+        ["HOST has swap (/dev/sda2)", "Take failSwapOn out"],
     ),
     (
         "swap where an argument tells the kubelet so",
@@ -107,7 +110,7 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {"selinux": True},
         {"k3s_selinux_repository": ""},
         "K3S-76",
-        ["enforcing on a", "dnf install k3s-selinux"],
+        ["enforcing on HOST", "dnf install k3s-selinux"],
     ),
     ("a Raspberry Pi as it comes", PI, {}, "K3S-59", ["cmdline.txt", "k3s_reboot"]),
     ("no memory cgroup of version 1", {**CGROUP_V1, "memory": False}, {}, "K3S-59", ["no memory cgroup"]),
@@ -120,11 +123,20 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["port 2379 is in use by etcd"],
     ),
     ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
+    (
+        "a bundle for another architecture",
+        {},
+        {"k3s_bundle": "{{ site_directory }}", "k3s_architecture": "arm64"},
+        "K3S-74",
+        ["HOST is arm64, and the bundle", "has artefacts for amd64"],
+    ),
 ]
 # what is seen, what the look says, variables: all of these work
 GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("nothing of note, and hosts that are reached", {}, {"__k3s_between": {"peers": [REACHED]}}),
-    ("clocks that are apart within the limit", {}, {"__k3s_clocks": {"a": -10.0, "b": 20.0}}),
+    # Each looks at the other one's.
+    ("right", {}, {"__k3s_between": {"clock_offset": 0.4}, "k3s_servers": [*CLOCKS, "c"]}),
+    ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"]}),
     (
         "swap as k3s sets the kubelet up, SELinux with the policy, a Raspberry Pi that may be rebooted",
         {"swap": ["/dev/sda2"], "selinux": True, "selinux_policy": True, **PI},
@@ -137,11 +149,6 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("cgroup v1 by an argument", CGROUP_V1, {"k3s_config": {"kubelet-arg": "fail-cgroupv1=false"}}),
 ]
-
-
-def recorded(**seen: Any) -> dict[str, Any]:
-    """The result of the look on a host."""
-    return {"__k3s_look": {"stdout": yaml.safe_dump({**LOOK, **seen})}}
 
 
 def findings(
@@ -166,16 +173,28 @@ def findings(
     }
     for name, content in files.items():
         (tmp_path / f"{name}.yml").write_text(yaml.safe_dump(content))
+    output = ansible(tmp_path, "--check", "--extra-vars=@variables.yml")
+    assert re.findall(r"changed=[1-9]", output) == [], output
+    return by_id(output)
+
+
+def ansible(folder: Path, *arguments: str) -> str:
+    """Run the playbook of a folder; its output."""
     run = subprocess.run(
-        ["ansible-playbook", "--check", "--inventory=inventory.yml", "--extra-vars=@variables.yml", "playbook.yml"],
-        cwd=tmp_path,
+        ["ansible-playbook", "--inventory=inventory.yml", *arguments, "playbook.yml"],
+        cwd=folder,
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     output = run.stdout + run.stderr
-    assert "PLAY RECAP" in output and re.findall(r"changed=[1-9]", output) == [], output
+    assert "PLAY RECAP" in output, output
+    return output
+
+
+def by_id(output: str) -> dict[str, str]:
+    """The findings in a text, by their ids."""
     return dict(re.findall(r"\[(K3S-\d+)\] (.*?)(?:Read more|docs/problems)", output, re.DOTALL))
 
 
@@ -200,30 +219,76 @@ def test_a_cluster_that_can_be_built_is_not_refused(tmp_path: Path) -> None:
     assert findings(tmp_path).keys() & about_the_cluster == set()
 
 
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """The findings of all recorded cases, by case and id."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "manifest.json").write_text('{"format": 1, "architecture": "amd64", "images": []}')
+    cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
+    # As the role's own defaults, weaker than what is said of each host.
+    defaults = yaml.safe_load((ROOT / "roles/site/defaults/main.yml").read_text())
+    defaults |= yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
+    everywhere = {
+        **CLUSTER,
+        "site_directory": str(folder),
+        "k3s_servers": ["{{ inventory_hostname }}", "b", "c"],
+        "k3s_host_addresses": {**ADDRESSES, **dict.fromkeys(CLOCKS, "192.0.2.5")},
+        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *CLOCKS]},
+        "k3s_kubeconfig": str(folder / "none"),
+        "role_path": str(ROOT / "roles/k3s"),
+        "ansible_connection": "local",
+    }
+    hosts = {
+        name: {"__k3s_look": {"stdout": yaml.safe_dump({**LOOK, **seen})}, **variables}
+        for name, seen, variables in cases
+    }
+    playbook = [
+        {
+            "name": "Judge",
+            "hosts": "all",
+            "gather_facts": False,
+            "vars_files": [str(ROOT / "roles/k3s/vars/main.yml")],
+            "tasks": [
+                {"ansible.builtin.set_fact": {"found": "{{ __k3s_rules | flyte.onprem.findings }}"}},
+                {
+                    "ansible.builtin.copy": {
+                        "content": "{{ dict(names | zip(names | map('extract', hostvars) | map(attribute='found'))) | to_json }}",
+                        "dest": str(folder / "found.json"),
+                        "mode": "0600",
+                    },
+                    "vars": {"names": "{{ ansible_play_hosts_all }}", "ansible_python_interpreter": sys.executable},
+                    "run_once": True,
+                },
+            ],
+        }
+    ]
+    files = {
+        "playbook": playbook,
+        "inventory": {"all": {"hosts": hosts, "vars": defaults | everywhere}},
+    }
+    for name, content in files.items():
+        (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
+    ansible(folder)
+    found = json.loads((folder / "found.json").read_text())
+    return {host: by_id(text) for host, text in found.items()}
+
+
 @pytest.mark.parametrize(
-    ("seen", "variables", "identifier", "said"), [case[1:] for case in BAD_HOSTS], ids=[case[0] for case in BAD_HOSTS]
+    ("host", "identifier", "said"),
+    [(case[0], *case[3:]) for case in BAD_HOSTS],
+    ids=[f"{case[0]}, {case[3]}" for case in BAD_HOSTS],
 )
 def test_a_host_is_refused_by_what_was_seen(
-    tmp_path: Path, seen: dict[str, Any], variables: dict[str, Any], identifier: str, said: list[str]
+    judged: dict[str, dict[str, str]], host: str, identifier: str, said: list[str]
 ) -> None:
-    found = findings(tmp_path, **recorded(**seen), **variables)
-    assert identifier in found
-    text = " ".join(found[identifier].split())
-    assert [word for word in said if word not in text] == []
+    assert identifier in judged[host]
+    text = " ".join(judged[host][identifier].split())
+    assert [word for word in said if word.replace("HOST", host) not in text] == []
 
 
-@pytest.mark.parametrize(
-    ("seen", "variables"), [case[1:] for case in GOOD_HOSTS], ids=[case[0] for case in GOOD_HOSTS]
-)
-def test_a_host_that_works_is_not_refused(tmp_path: Path, seen: dict[str, Any], variables: dict[str, Any]) -> None:
-    assert findings(tmp_path, **recorded(**seen), **variables) == {}
-
-
-def test_a_bundle_for_another_architecture_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"format": 1, "architecture": "amd64", "images": []}')
-    found = findings(tmp_path, k3s_bundle=str(tmp_path), k3s_architecture="arm64", **recorded())
-    assert "a is arm64, and the bundle" in found["K3S-74"]
-    assert "has artefacts for amd64" in " ".join(found["K3S-74"].split())
+@pytest.mark.parametrize("host", [case[0] for case in GOOD_HOSTS])
+def test_a_host_that_works_is_not_refused(judged: dict[str, dict[str, str]], host: str) -> None:
+    assert judged[host] == {}
 
 
 def test_two_servers_do_not_leave_a_cluster_at_once(tmp_path: Path) -> None:
