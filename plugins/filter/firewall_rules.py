@@ -51,7 +51,6 @@ _value:
 
 from ansible.errors import AnsibleFilterError
 
-
 PROTOCOLS = ("tcp", "udp")
 
 

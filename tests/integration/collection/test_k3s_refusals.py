@@ -4,8 +4,8 @@
 """What role k3s refuses before it changes anything: each finding by its id, with what to do.
 
 The look at the host goes to this machine, which is only read; its own findings (ports, cgroups) do not matter here. For
-what this machine has not (SELinux, no memory cgroup) and what lies between hosts, looks and answers were recorded; all of
-those are judged in one run, in which each case is a host.
+what this machine has not (SELinux, no memory cgroup) and what lies between hosts, looks and answers were recorded; all
+of those are judged in one run, in which each case is a host.
 """
 
 from __future__ import annotations
@@ -89,7 +89,11 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {},
         {"__k3s_between": {"clock_offset": -3599.7}, "k3s_servers": ["{{ inventory_hostname }}", *CLOCKS]},
         "K3S-73",
-        ["3629 s apart", "HOST shows -3600 s, right shows +0 s, ahead shows +29 s", "at most 30 s (k3s_clock_skew_limit)"],
+        [
+            "3629 s apart",
+            "HOST shows -3600 s, right shows +0 s, ahead shows +29 s",
+            "at most 30 s (k3s_clock_skew_limit)",
+        ],
     ),
     (
         "swap where the kubelet is told to fail on it",
@@ -252,11 +256,15 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
                 {"ansible.builtin.set_fact": {"found": "{{ __k3s_rules | flyte.onprem.findings }}"}},
                 {
                     "ansible.builtin.copy": {
-                        "content": "{{ dict(names | zip(names | map('extract', hostvars) | map(attribute='found'))) | to_json }}",
+                        "content": "{{ dict(names | zip(found_of)) | to_json }}",
                         "dest": str(folder / "found.json"),
                         "mode": "0600",
                     },
-                    "vars": {"names": "{{ ansible_play_hosts_all }}", "ansible_python_interpreter": sys.executable},
+                    "vars": {
+                        "names": "{{ ansible_play_hosts_all }}",
+                        "found_of": "{{ names | map('extract', hostvars) | map(attribute='found') }}",
+                        "ansible_python_interpreter": sys.executable,
+                    },
                     "run_once": True,
                 },
             ],

@@ -16,9 +16,7 @@ from ansible_collections.flyte.onprem.plugins.modules import peers_info
 @pytest.mark.parametrize("check", [False, True], ids=["run", "check mode"])
 def test_it_tells_of_each_peer_and_changes_nothing(*, check: bool) -> None:
     port = free_port()
-    result = run_module(
-        peers_info.main, {"peers": [{"name": "b", "address": LOOPBACK, "tcp": [port]}]}, check=check
-    )
+    result = run_module(peers_info.main, {"peers": [{"name": "b", "address": LOOPBACK, "tcp": [port]}]}, check=check)
     assert not result.failed
     assert result["changed"] is False
     assert result["peers"] == [
