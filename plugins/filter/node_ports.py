@@ -24,8 +24,8 @@ options:
     required: true
   cluster:
     description:
-      - C(servers) and C(addresses) (by name), C(api) (the port), and lists of ports - C(etcd) (between servers), C(tcp) and
-        C(udp) (between all nodes).
+      - C(servers) and C(addresses) (by name), C(api) (the port), and lists of ports - C(etcd) (between servers), C(tcp)
+        and C(udp) (between all nodes).
     type: dict
     required: true
   inbound:

@@ -125,7 +125,8 @@ peers:
     ports:
       description:
         - For each port V(open) (something answered), V(refused) (nothing listens, and there is a way), V(lost) (no
-          answer), V(rejected) (somebody said that there is no way), or V(unknown) (of UDP, no answer that says anything).
+          answer), V(rejected) (somebody said that there is no way), or V(unknown) (of UDP, no answer that says
+          anything).
       type: dict
       sample: {6443/tcp: refused, 8472/udp: lost}
 """

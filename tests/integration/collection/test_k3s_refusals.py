@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -66,6 +67,7 @@ PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmwa
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
 NO_WAY = {"name": "b", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
 CLOSED = {"name": "c", "address": "192.0.2.3", "reached": True, "closed": ["2379/tcp", "8472/udp"], "words": ""}
+POLICY = ROOT / "roles/k3s/templates/flyte-k3s.xml.j2"
 CLOCKS = ["right", "ahead"]
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
 # what is seen, what the look says, variables, the finding, what its text must say
@@ -154,6 +156,16 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("cgroup v1 by an argument", CGROUP_V1, {"k3s_config": {"kubelet-arg": "fail-cgroupv1=false"}}),
 ]
 
+# Hosts of one cluster: what is opened on them, and what they ask of each other. Name, what the look says, variables.
+PEERS = {"new": "192.0.2.11", "node": "192.0.2.12", "walled": "192.0.2.13"}
+NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("new", {"firewall": "firewalld"}, {}),
+    ("node", {"unit": True, "tunnel": True, "state": "active"}, {"k3s_open_firewall": False}),
+    ("walled", {"firewall": "ufw", "opened": ["allow from 10.42.0.0/16"]}, {}),
+    ("agent", {}, {"k3s_agents": ["agent"], "k3s_config": {"flannel-backend": "host-gw", "embedded-registry": True}}),
+    ("visitor", {}, {"k3s_servers": [], "k3s_agents": ["visitor"], "k3s_join_url": "https://k8s.example.com:6443"}),
+]
+
 
 def findings(
     tmp_path: Path, *, hosts: Sequence[str] = ("a",), phase: str = "preflight", **variables: Any
@@ -224,11 +236,12 @@ def test_a_cluster_that_can_be_built_is_not_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """The findings of all recorded cases, by case and id."""
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What the role makes of each recorded case: findings, what is asked, what is opened."""
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "manifest.json").write_text('{"format": 1, "architecture": "amd64", "images": []}')
     cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
+    cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
     # As the role's own defaults, weaker than what is said of each host.
     defaults = yaml.safe_load((ROOT / "roles/site/defaults/main.yml").read_text())
     defaults |= yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
@@ -236,8 +249,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
         **CLUSTER,
         "site_directory": str(folder),
         "k3s_servers": ["{{ inventory_hostname }}", "b", "c"],
-        "k3s_host_addresses": {**ADDRESSES, **dict.fromkeys(CLOCKS, "192.0.2.5")},
-        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *CLOCKS]},
+        "k3s_host_addresses": {**ADDRESSES, **PEERS, **dict.fromkeys(CLOCKS, "192.0.2.5")},
+        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *PEERS, *CLOCKS]},
         "k3s_kubeconfig": str(folder / "none"),
         "role_path": str(ROOT / "roles/k3s"),
         "ansible_connection": "local",
@@ -253,7 +266,18 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
             "gather_facts": False,
             "vars_files": [str(ROOT / "roles/k3s/vars/main.yml")],
             "tasks": [
-                {"ansible.builtin.set_fact": {"found": "{{ __k3s_rules | flyte.onprem.findings }}"}},
+                {
+                    "ansible.builtin.set_fact": {
+                        "found": {
+                            "findings": "{{ __k3s_rules | flyte.onprem.findings }}",
+                            "asked": "{{ __k3s_asked }}",
+                            "ufw": "{{ __k3s_ufw_rules }}",
+                            "firewalld": "{{ policy if __k3s_opens == 'firewalld' else '' }}",
+                            "files": "{{ __k3s_files | map(attribute='path') }}",
+                        }
+                    },
+                    "vars": {"policy": f"{{{{ lookup('ansible.builtin.template', '{POLICY}') }}}}"},
+                },
                 {
                     "ansible.builtin.copy": {
                         "content": "{{ dict(names | zip(found_of)) | to_json }}",
@@ -277,8 +301,13 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]
     for name, content in files.items():
         (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
     ansible(folder)
-    found = json.loads((folder / "found.json").read_text())
-    return {host: by_id(text) for host, text in found.items()}
+    return dict(json.loads((folder / "found.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def judged(recorded: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """The findings of all recorded cases, by case and id."""
+    return {host: by_id(found["findings"]) for host, found in recorded.items()}
 
 
 @pytest.mark.parametrize(
@@ -297,6 +326,71 @@ def test_a_host_is_refused_by_what_was_seen(
 @pytest.mark.parametrize("host", [case[0] for case in GOOD_HOSTS])
 def test_a_host_that_works_is_not_refused(judged: dict[str, dict[str, str]], host: str) -> None:
     assert judged[host] == {}
+
+
+def ports(found: dict[str, Any]) -> dict[str, list[list[int]]]:
+    """What a host asks of which other host: ports of TCP that have to be open, of UDP, and that prove a way."""
+    return {peer["name"]: [peer["tcp"], peer["udp"], peer["also"]] for peer in found["asked"]}
+
+
+def test_a_host_asks_where_the_role_does_not_open_a_firewall_itself(recorded: dict[str, dict[str, Any]]) -> None:
+    # A node's kubelet is closed to strangers, and of its tunnel there is no answer.
+    assert ports(recorded["new"]) == {"node": [[1, 2379, 2380], [], [22]]}
+    bare = [[1, 2379, 2380, 10250], [8472], [22]]
+    assert ports(recorded["node"]) == {"new": bare, "walled": bare}
+
+
+def test_an_agent_asks_the_servers_for_the_api_alone(recorded: dict[str, dict[str, Any]]) -> None:
+    assert ports(recorded["agent"]) == {"node": [[1], [], [22]]}
+
+
+def test_an_agent_of_a_foreign_cluster_asks_its_server(recorded: dict[str, dict[str, Any]]) -> None:
+    assert recorded["visitor"]["asked"] == [
+        {"name": "https://k8s.example.com:6443", "address": "k8s.example.com", "tcp": [6443], "also": [22]}
+    ]
+
+
+def test_ufw_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str, Any]]) -> None:
+    assert sorted(recorded["walled"]["ufw"]) == [
+        "allow 1/tcp",
+        "allow from 10.42.0.0/16",
+        "allow from 10.43.0.0/16",
+        "allow from 192.0.2.11 to any port 1,2379,2380,10250 proto tcp",
+        "allow from 192.0.2.11 to any port 8472 proto udp",
+        "allow from 192.0.2.12 to any port 1,2379,2380,10250 proto tcp",
+        "allow from 192.0.2.12 to any port 8472 proto udp",
+        "route allow from 10.42.0.0/16",
+        "route allow to 10.42.0.0/16",
+    ]
+
+
+def test_firewalld_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str, Any]]) -> None:
+    rules = ElementTree.fromstring(recorded["new"]["firewalld"]).findall("rule")
+    opened = {}
+    for rule in rules:
+        source, port = rule.find("source"), rule.find("port")
+        assert rule.find("accept") is not None
+        opened.setdefault("" if source is None else source.get("address"), []).append(
+            None if port is None else f"{port.get('port')}/{port.get('protocol')}"
+        )
+    to_a_server = ["1/tcp", "2379/tcp", "2380/tcp", "10250/tcp", "8472/udp"]
+    assert opened == {
+        "": ["1/tcp"],
+        "10.42.0.0/16": [None],
+        "10.43.0.0/16": [None],
+        "192.0.2.12": to_a_server,
+        "192.0.2.13": to_a_server,
+    }
+
+
+def test_nothing_is_opened_where_no_firewall_is_on_or_the_role_may_not(recorded: dict[str, dict[str, Any]]) -> None:
+    policies = {
+        host: [path for path in found["files"] if "firewalld" in path]
+        for host, found in recorded.items()
+        if any("firewalld" in path for path in found["files"])
+    }
+    assert list(policies) == ["new"]
+    assert recorded["node"]["ufw"] == []
 
 
 def test_two_servers_do_not_leave_a_cluster_at_once(tmp_path: Path) -> None:
