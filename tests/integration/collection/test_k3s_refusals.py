@@ -3,11 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What role k3s refuses before it changes anything: each finding by its id, with what to do.
 
-The look at the host goes to this machine, which is only read; its own findings (ports, cgroups) do not matter here.
+The look at the host goes to this machine, which is only read; its own findings (ports, cgroups) do not matter here. For
+what this machine has not (SELinux, no memory cgroup) and what lies between hosts, looks and answers were recorded; all
+of those are judged in one run, in which each case is a host.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -56,6 +60,116 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("renewals that k3s does not do", {"k3s_renew_certificates_days": 120}, "K3S-88", ["is 120", "0 to 119"]),
 ]
 
+# What the look says of a server that is ready for k3s, and of the faults of others.
+LOOK: dict[str, Any] = {
+    "version": "", "state": "inactive", "unit": False, "other_unit": False, "data": "", "joined": "", "was_here": False,
+    "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
+    "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
+    "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
+}  # fmt: skip
+PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
+CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
+NO_WAY = {"name": "b", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
+CLOSED = {"name": "c", "address": "192.0.2.3", "reached": True, "closed": ["2379/tcp", "8472/udp"], "words": ""}
+POLICY = ROOT / "roles/k3s/templates/flyte-k3s.xml.j2"
+CLOCKS = ["right", "ahead"]
+REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
+# what is seen, what the look says, variables, the finding, what its text must say
+BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
+    (
+        "no way to one host, closed ports at another",
+        {},
+        {"__k3s_between": {"peers": [NO_WAY, CLOSED, REACHED]}},
+        "K3S-71",
+        ["HOST does not reach b (192.0.2.2 - No route to host). Expected", "ip route get 192.0.2.2", "site_address"],
+    ),
+    (
+        "closed ports at one host, no way to another",
+        {},
+        {"__k3s_between": {"peers": [NO_WAY, CLOSED, REACHED]}},
+        "K3S-72",
+        ["From HOST", "2379/tcp, 8472/udp of c (192.0.2.3). Expected", "to 192.0.2.1"],
+    ),
+    (
+        "clocks that are apart",
+        {},
+        {"__k3s_between": {"clock_offset": -3599.7}, "k3s_servers": ["{{ inventory_hostname }}", *CLOCKS]},
+        "K3S-73",
+        [
+            "3629 s apart",
+            "HOST shows -3600 s, right shows +0 s, ahead shows +29 s",
+            "at most 30 s (k3s_clock_skew_limit)",
+        ],
+    ),
+    (
+        "swap where the kubelet is told to fail on it",
+        {"swap": ["/dev/sda2"]},
+        {"k3s_kubelet_config": {"failSwapOn": True}},
+        "K3S-75",
+        ["HOST has swap (/dev/sda2)", "Take failSwapOn out"],
+    ),
+    (
+        "swap where an argument tells the kubelet so",
+        {"swap": ["/dev/sda2"]},
+        {"k3s_config": {"kubelet-arg": ["fail-swap-on=true"]}},
+        "K3S-75",
+        ["/dev/sda2"],
+    ),
+    (
+        "SELinux without k3s's policy, and no repository",
+        {"selinux": True},
+        {"k3s_selinux_repository": ""},
+        "K3S-76",
+        ["enforcing on HOST", "dnf install k3s-selinux"],
+    ),
+    ("a Raspberry Pi as it comes", PI, {}, "K3S-59", ["cmdline.txt", "k3s_reboot"]),
+    ("no memory cgroup of version 1", {**CGROUP_V1, "memory": False}, {}, "K3S-59", ["no memory cgroup"]),
+    ("cgroup v1", CGROUP_V1, {}, "K3S-54", ["k3s_version is v1.36", "failCgroupV1"]),
+    (
+        "a port of etcd in use",
+        {"listening": [{"port": 2379, "by": "etcd"}]},
+        {},
+        "K3S-53",
+        ["port 2379 is in use by etcd"],
+    ),
+    ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
+    (
+        "a bundle for another architecture",
+        {},
+        {"k3s_bundle": "{{ site_directory }}", "k3s_architecture": "arm64"},
+        "K3S-74",
+        ["HOST is arm64, and the bundle", "has artefacts for amd64"],
+    ),
+]
+# what is seen, what the look says, variables: all of these work
+GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("nothing of note, and hosts that are reached", {}, {"__k3s_between": {"peers": [REACHED]}}),
+    # Each looks at the other one's.
+    ("right", {}, {"__k3s_between": {"clock_offset": 0.4}, "k3s_servers": [*CLOCKS, "c"]}),
+    ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"]}),
+    (
+        "swap as k3s sets the kubelet up, SELinux with the policy, a Raspberry Pi that may be rebooted",
+        {"swap": ["/dev/sda2"], "selinux": True, "selinux_policy": True, **PI},
+        {"k3s_reboot": True},
+    ),
+    (
+        "SELinux with a repository, cgroup v1 with a Kubernetes that takes it",
+        {**CGROUP_V1, "selinux": True},
+        {"k3s_version": "v1.34.6+k3s1", "k3s_architecture": "arm"},
+    ),
+    ("cgroup v1 by an argument", CGROUP_V1, {"k3s_config": {"kubelet-arg": "fail-cgroupv1=false"}}),
+]
+
+# Hosts of one cluster: what is opened on them, and what they ask of each other. Name, what the look says, variables.
+PEERS = {"new": "192.0.2.11", "node": "192.0.2.12", "walled": "192.0.2.13"}
+NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("new", {"firewall": "firewalld"}, {}),
+    ("node", {"unit": True, "tunnel": True, "state": "active"}, {"k3s_open_firewall": False}),
+    ("walled", {"firewall": "ufw", "opened": ["allow from 10.42.0.0/16"]}, {}),
+    ("agent", {}, {"k3s_agents": ["agent"], "k3s_config": {"flannel-backend": "host-gw", "embedded-registry": True}}),
+    ("visitor", {}, {"k3s_servers": [], "k3s_agents": ["visitor"], "k3s_join_url": "https://k8s.example.com:6443"}),
+]
+
 
 def findings(
     tmp_path: Path, *, hosts: Sequence[str] = ("a",), phase: str = "preflight", **variables: Any
@@ -79,16 +193,28 @@ def findings(
     }
     for name, content in files.items():
         (tmp_path / f"{name}.yml").write_text(yaml.safe_dump(content))
+    output = ansible(tmp_path, "--check", "--extra-vars=@variables.yml")
+    assert re.findall(r"changed=[1-9]", output) == [], output
+    return by_id(output)
+
+
+def ansible(folder: Path, *arguments: str) -> str:
+    """Run the playbook of a folder; its output."""
     run = subprocess.run(
-        ["ansible-playbook", "--check", "--inventory=inventory.yml", "--extra-vars=@variables.yml", "playbook.yml"],
-        cwd=tmp_path,
+        ["ansible-playbook", "--inventory=inventory.yml", *arguments, "playbook.yml"],
+        cwd=folder,
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     output = run.stdout + run.stderr
-    assert "PLAY RECAP" in output and re.findall(r"changed=[1-9]", output) == [], output
+    assert "PLAY RECAP" in output, output
+    return output
+
+
+def by_id(output: str) -> dict[str, str]:
+    """The findings in a text, by their ids."""
     return dict(re.findall(r"\[(K3S-\d+)\] (.*?)(?:Read more|docs/problems)", output, re.DOTALL))
 
 
@@ -111,6 +237,164 @@ def test_a_lost_first_server_does_not_found_a_second_cluster(tmp_path: Path) -> 
 def test_a_cluster_that_can_be_built_is_not_refused(tmp_path: Path) -> None:
     about_the_cluster = {identifier for _, _, identifier, _ in BAD_INPUT} | {"K3S-68"}
     assert findings(tmp_path).keys() & about_the_cluster == set()
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What the role makes of each recorded case: findings, what is asked, what is opened."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "manifest.json").write_text('{"format": 1, "architecture": "amd64", "images": []}')
+    cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
+    cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
+    # As the role's own defaults, weaker than what is said of each host.
+    defaults = yaml.safe_load((ROOT / "roles/site/defaults/main.yml").read_text())
+    defaults |= yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
+    everywhere = {
+        **CLUSTER,
+        "site_directory": str(folder),
+        "k3s_servers": ["{{ inventory_hostname }}", "b", "c"],
+        "k3s_host_addresses": {**ADDRESSES, **PEERS, **dict.fromkeys(CLOCKS, "192.0.2.5")},
+        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *PEERS, *CLOCKS]},
+        "k3s_kubeconfig": str(folder / "none"),
+        "role_path": str(ROOT / "roles/k3s"),
+        "ansible_connection": "local",
+    }
+    hosts = {
+        name: {"__k3s_look": {"stdout": yaml.safe_dump({**LOOK, **seen})}, **variables}
+        for name, seen, variables in cases
+    }
+    playbook = [
+        {
+            "name": "Judge",
+            "hosts": "all",
+            "gather_facts": False,
+            "vars_files": [str(ROOT / "roles/k3s/vars/main.yml")],
+            "tasks": [
+                {
+                    "ansible.builtin.set_fact": {
+                        "found": {
+                            "findings": "{{ __k3s_rules | flyte.onprem.findings }}",
+                            "asked": "{{ __k3s_asked }}",
+                            "ufw": "{{ __k3s_ufw_rules }}",
+                            "firewalld": "{{ policy if __k3s_opens == 'firewalld' else '' }}",
+                            "files": "{{ __k3s_files | map(attribute='path') }}",
+                        }
+                    },
+                    "vars": {"policy": f"{{{{ lookup('ansible.builtin.template', '{POLICY}') }}}}"},
+                },
+                {
+                    "ansible.builtin.copy": {
+                        "content": "{{ dict(names | zip(found_of)) | to_json }}",
+                        "dest": str(folder / "found.json"),
+                        "mode": "0600",
+                    },
+                    "vars": {
+                        "names": "{{ ansible_play_hosts_all }}",
+                        "found_of": "{{ names | map('extract', hostvars) | map(attribute='found') }}",
+                        "ansible_python_interpreter": sys.executable,
+                    },
+                    "run_once": True,
+                },
+            ],
+        }
+    ]
+    files = {
+        "playbook": playbook,
+        "inventory": {"all": {"hosts": hosts, "vars": defaults | everywhere}},
+    }
+    for name, content in files.items():
+        (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
+    ansible(folder)
+    return dict(json.loads((folder / "found.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def judged(recorded: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """The findings of all recorded cases, by case and id."""
+    return {host: by_id(found["findings"]) for host, found in recorded.items()}
+
+
+@pytest.mark.parametrize(
+    ("host", "identifier", "said"),
+    [(case[0], *case[3:]) for case in BAD_HOSTS],
+    ids=[f"{case[0]}, {case[3]}" for case in BAD_HOSTS],
+)
+def test_a_host_is_refused_by_what_was_seen(
+    judged: dict[str, dict[str, str]], host: str, identifier: str, said: list[str]
+) -> None:
+    assert identifier in judged[host]
+    text = " ".join(judged[host][identifier].split())
+    assert [word for word in said if word.replace("HOST", host) not in text] == []
+
+
+@pytest.mark.parametrize("host", [case[0] for case in GOOD_HOSTS])
+def test_a_host_that_works_is_not_refused(judged: dict[str, dict[str, str]], host: str) -> None:
+    assert judged[host] == {}
+
+
+def ports(found: dict[str, Any]) -> dict[str, list[list[int]]]:
+    """What a host asks of which other host: ports of TCP that have to be open, of UDP, and that prove a way."""
+    return {peer["name"]: [peer["tcp"], peer["udp"], peer["also"]] for peer in found["asked"]}
+
+
+def test_a_host_asks_where_the_role_does_not_open_a_firewall_itself(recorded: dict[str, dict[str, Any]]) -> None:
+    # A node's kubelet is closed to strangers, and of its tunnel there is no answer.
+    assert ports(recorded["new"]) == {"node": [[1, 2379, 2380], [], [22]]}
+    bare = [[1, 2379, 2380, 10250], [8472], [22]]
+    assert ports(recorded["node"]) == {"new": bare, "walled": bare}
+
+
+def test_an_agent_asks_the_servers_for_the_api_alone(recorded: dict[str, dict[str, Any]]) -> None:
+    assert ports(recorded["agent"]) == {"node": [[1], [], [22]]}
+
+
+def test_an_agent_of_a_foreign_cluster_asks_its_server(recorded: dict[str, dict[str, Any]]) -> None:
+    assert recorded["visitor"]["asked"] == [
+        {"name": "https://k8s.example.com:6443", "address": "k8s.example.com", "tcp": [6443], "also": [22]}
+    ]
+
+
+def test_ufw_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str, Any]]) -> None:
+    assert sorted(recorded["walled"]["ufw"]) == [
+        "allow 1/tcp",
+        "allow from 10.42.0.0/16",
+        "allow from 10.43.0.0/16",
+        "allow from 192.0.2.11 to any port 1,2379,2380,10250 proto tcp",
+        "allow from 192.0.2.11 to any port 8472 proto udp",
+        "allow from 192.0.2.12 to any port 1,2379,2380,10250 proto tcp",
+        "allow from 192.0.2.12 to any port 8472 proto udp",
+        "route allow from 10.42.0.0/16",
+        "route allow to 10.42.0.0/16",
+    ]
+
+
+def test_firewalld_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str, Any]]) -> None:
+    rules = ElementTree.fromstring(recorded["new"]["firewalld"]).findall("rule")
+    opened = {}
+    for rule in rules:
+        source, port = rule.find("source"), rule.find("port")
+        assert rule.find("accept") is not None
+        opened.setdefault("" if source is None else source.get("address"), []).append(
+            None if port is None else f"{port.get('port')}/{port.get('protocol')}"
+        )
+    to_a_server = ["1/tcp", "2379/tcp", "2380/tcp", "10250/tcp", "8472/udp"]
+    assert opened == {
+        "": ["1/tcp"],
+        "10.42.0.0/16": [None],
+        "10.43.0.0/16": [None],
+        "192.0.2.12": to_a_server,
+        "192.0.2.13": to_a_server,
+    }
+
+
+def test_nothing_is_opened_where_no_firewall_is_on_or_the_role_may_not(recorded: dict[str, dict[str, Any]]) -> None:
+    policies = {
+        host: [path for path in found["files"] if "firewalld" in path]
+        for host, found in recorded.items()
+        if any("firewalld" in path for path in found["files"])
+    }
+    assert list(policies) == ["new"]
+    assert recorded["node"]["ufw"] == []
 
 
 def test_two_servers_do_not_leave_a_cluster_at_once(tmp_path: Path) -> None:
