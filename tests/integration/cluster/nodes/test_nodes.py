@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..conftest import Kubectl, Machine, condition, variable
+from ..conftest import Kubectl, Machine, condition
 
 ROLE = "node-role.kubernetes.io/"
 PODS = "cluster-test"
@@ -38,7 +38,7 @@ def test_the_units_are_those_of_the_hosts_kind_and_start_at_boot(machines: list[
 
 
 def test_members_of_etcd_vote(servers: list[Machine], nodes: dict[str, dict[str, Any]]) -> None:
-    embedded = len(servers) > 1 and not variable(servers[0].host, "k3s_datastore_endpoint | default('')")
+    embedded = len(servers) > 1 and not servers[0].variable("k3s_datastore_endpoint | default('')")
     for server in servers:
         node = nodes[server.node]
         assert condition(node, "EtcdIsVoter") == ("True" if embedded else None)
@@ -92,11 +92,11 @@ def test_the_kubelets_port_answers_the_servers(pods: dict[str, str], kubectl: Ku
         assert kubectl("logs", name) == ""
 
 
-def secrets(host: Any) -> dict[str, str]:
+def secrets(machine: Machine) -> dict[str, str]:
     """The generated secrets of the host's site, and the password of its datastore."""
-    directory = Path(variable(host, "site_directory")) / "secrets"
+    directory = Path(machine.variable("site_directory")) / "secrets"
     found = {path.name: path.read_text().strip() for path in directory.iterdir()}
-    endpoint = urlsplit(variable(host, "k3s_datastore_endpoint | default('')"))
+    endpoint = urlsplit(machine.variable("k3s_datastore_endpoint | default('')"))
     return {**found, "datastore": endpoint.password} if endpoint.password else found
 
 
@@ -107,7 +107,7 @@ def test_tokens_lie_in_files_of_root_alone(machines: list[Machine]) -> None:
         assert modes.splitlines() == ["root 600"] * 2, machine.name
         arguments = machine.host.run("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '").stdout
         assert "k3s" in arguments
-        values = secrets(machine.host)
+        values = secrets(machine)
         assert [name for name, value in values.items() if value in arguments] == [], machine.name
         sought = " ".join(f"-e {value}" for value in values.values())
         open_files = f"find {PLACES} -xdev -type f -perm /0044 -size -1024k -exec grep -lF {sought} {{}} +"
@@ -118,14 +118,14 @@ def test_an_agent_does_not_have_the_servers_token(machines: list[Machine], serve
     for machine in machines:
         if not machine.is_server:
             config = machine.host.file("/etc/rancher/k3s/config.yaml").content_string
-            assert secrets(servers[0].host)["kubernetes_agent_token"] in config
-            assert secrets(servers[0].host)["kubernetes_token"] not in config
+            assert secrets(servers[0])["kubernetes_agent_token"] in config
+            assert secrets(servers[0])["kubernetes_token"] not in config
 
 
 def test_what_joins_knows_its_clusters_ca(machines: list[Machine]) -> None:
     for machine in machines:
         config = machine.host.file("/etc/rancher/k3s/config.yaml").content_string
         # An agent that was given a token has it as it was given.
-        if "\nserver: " in config and not variable(machine.host, "k3s_agent_token is defined"):
+        if "\nserver: " in config and not machine.variable("k3s_agent_token is defined"):
             user = "server" if machine.is_server else "node"
             assert f"\ntoken: K10{machine.host.check_output(CA_HASH)}::{user}:" in config
