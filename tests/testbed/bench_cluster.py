@@ -5,14 +5,15 @@
 """How the time of role k3s grows with hosts and with sites: ``make bench-cluster``.
 
 Clusters of one, two and four hosts (a server and its agents) and fleets of one, two and four sites (a server each) are
-built and run again without a change, one case after the other. Their ratios can be compared with those of another day
-or machine; their seconds cannot.
+built and run again without a change, one case after the other. Ratios can be compared with those of another day or
+machine, seconds cannot. The control node's own CPU time is beside them: other work on the machine hardly changes that.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,7 @@ class Run:
     """What one run of the playbook took, in all and by host."""
 
     seconds: float
+    cpu: float
     tasks: dict[str, int]
     executions: dict[str, int]
 
@@ -59,6 +61,12 @@ class Case:
     second: Run
 
 
+def cpu_of_children() -> float:
+    """CPU seconds of all processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def play(folder: Path) -> Run:
     """Run the playbook once."""
     counted = folder / "counted.json"
@@ -70,13 +78,13 @@ def play(folder: Path) -> Run:
         COUNT_MODULES=str(counted),
     )
     command = [str(Path(sys.executable).parent / "ansible-playbook"), PLAYBOOK, "-i", str(folder / "hosts.yml")]
-    started = time.monotonic()
+    started, used = time.monotonic(), cpu_of_children()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - started
+    seconds, cpu = time.monotonic() - started, cpu_of_children() - used
     if done.returncode:
         raise RuntimeError(f"{PLAYBOOK} failed:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
     found: dict[str, Any] = json.loads(counted.read_text())
-    return Run(seconds, found["tasks_by_host"], found["executions_by_host"])
+    return Run(seconds, cpu, found["tasks_by_host"], found["executions_by_host"])
 
 
 def case(title: str, hosts: int, *, sites: bool, bundle: str) -> Case:
@@ -106,23 +114,26 @@ def measure() -> list[Case]:
     for sites, word in ((False, "host"), (True, "site")):
         for size in SIZES if not sites else SIZES[1:]:
             title = f"{size} {word}s" if size > 1 else "1 host, 1 site"
-            print(f"  {title}", flush=True)
             found.append(case(title, size, sites=sites, bundle=bundle.stdout.split()[-1]))
+            print("\n".join(rows(found[-1], found[0])), flush=True)
     return found
 
 
-def lines(cases: list[Case]) -> list[str]:
-    """What the bench prints: seconds, growth against one host, and what a run without a change asks of each host."""
-    one = cases[0]
-    head = f"{'role k3s':16}{'first run':>10}{'growth':>8}{'a host':>8}{'no change':>11}{'growth':>8}{'a host':>8}"
-    made = [head + f"{'ratio':>7}   tasks, module executions a host without a change"]
-    for each in cases:
-        made.append(
-            f"{each.title:16}{each.first.seconds:>8.0f} s{each.first.seconds / one.first.seconds:>8.2f}"
-            f"{each.first.seconds / each.hosts:>6.0f} s{each.second.seconds:>9.0f} s"
-            f"{each.second.seconds / one.second.seconds:>8.2f}{each.second.seconds / each.hosts:>6.0f} s"
-            f"{each.second.seconds / each.first.seconds:>7.2f}   {by_host(each.second)}"
+HEADER = (
+    f"{'role k3s':16}{'run':11}{'seconds':>8}{'growth':>8}{'a host':>8}{'CPU s':>8}{'growth':>8}{'a host':>8}"
+    "   hosts x (tasks, module executions)"
+)
+
+
+def rows(each: Case, one: Case) -> list[str]:
+    """How long both runs of a case took, how much longer than with one host, and what was asked of each host."""
+    made = []
+    for name, run, least in (("first", each.first, one.first), ("no change", each.second, one.second)):
+        figures = (
+            f"{mine:8.0f}{mine / of_one:8.2f}{mine / each.hosts:8.1f}"
+            for mine, of_one in ((run.seconds, least.seconds), (run.cpu, least.cpu))
         )
+        made.append(f"{each.title:16}{name:11}{''.join(figures)}   {by_host(run)}")
     return made
 
 
@@ -138,11 +149,15 @@ def by_host(run: Run) -> str:
 def main() -> int:
     """Measure and print."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"{PLAYBOOK} on one, two and four hosts and sites (usually 20 min); load of the machine before: {load}")
+    print(
+        f"{PLAYBOOK} on one, two and four hosts and sites (usually 20 min); load of the machine before: {load}",
+        flush=True,
+    )
+    print(HEADER, flush=True)
     cases = measure()
-    print()
-    for line in lines(cases):
-        print(line)
+    print(f"load of the machine after: {', '.join(f'{value:.1f}' for value in os.getloadavg())}")
+    for each in cases:
+        print(f"{each.title}: no change / first {each.second.seconds / each.first.seconds:.2f}")
     return 0
 
 
