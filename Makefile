@@ -4,7 +4,7 @@
 PYTHON_BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock check unit build matrix test test-all bench bench-modules demo demo-down docs changelog
+.PHONY: help venv lock check unit build matrix test test-all bench bench-modules bench-cluster demo demo-down docs changelog
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: venv ## Measure a first run, a second run and a plain script that does th
 
 bench-modules: venv ## Measure the checks on healthy services and on dead addresses (about 1 min)
 	@$(PYTHON_BIN)/python tests/testbed/bench_modules.py
+
+bench-cluster: venv ## Measure how the time of clusters grows with hosts and with sites (about 20 min)
+	@$(PYTHON_BIN)/python tests/testbed/bench_cluster.py
 
 demo: ## A whole Flyte site in a container of this machine, ready to try
 	@tests/venv.sh && exec $(PYTHON_BIN)/python tests/testbed/demo.py

@@ -12,6 +12,7 @@ standard error. See README.md beside this file.
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def _host_image(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> 
 
 
 def _bundle(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
-    print(bundle.lay_out(cache, Recipes(cache, load_pins(before=True)) if options.before else recipes))
+    print(bundle.lay_out(cache, Recipes(cache, load_pins(before=options.before, cluster=options.cluster))))
 
 
 def _status(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
@@ -96,8 +97,9 @@ def _host_down(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> N
 def _clean_cache(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
     if options.old:
         current = {cache.directory(name, recipes.key(name)) for name in recipes.specs}
-        before = Recipes(cache, load_pins(before=True))
-        current |= {mirror.directory(cache, recipes), *(bundle.directory(cache, each) for each in (recipes, before))}
+        for before, cluster in itertools.product((False, True), repeat=2):
+            current.add(bundle.directory(cache, Recipes(cache, load_pins(before=before, cluster=cluster))))
+        current.add(mirror.directory(cache, recipes))
         for path in {sibling for kept in current for sibling in kept.parent.glob("*")} - current:
             shutil.rmtree(path)
         return
@@ -123,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
     commands.choices["bundle"].add_argument(
         "--before", action="store_true", help="with the minor version of Kubernetes before, for tests of upgrades"
+    )
+    commands.choices["bundle"].add_argument(
+        "--cluster", action="store_true", help="with what a cluster needs without Flyte and an ingress controller"
     )
     _mirror_options(commands.choices["mirror"])
     _host_options(commands.choices["host-up"])

@@ -9,6 +9,7 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ class Machine:
 
     name: str
     host: Host
+    described: Host
     is_server: bool
     labels: dict[str, str]
     node: str
@@ -33,10 +35,21 @@ class Machine:
         """Its unit of k3s."""
         return "k3s" if self.is_server else "k3s-agent"
 
+    def variable(self, expression: str) -> Any:
+        """Work out an expression over its variables."""
+        return variable(self.described, expression)
 
+
+@cache
 def variable(host: Host, expression: str) -> Any:
-    """Work out an expression over a host's variables as Ansible does."""
+    """Work out an expression over the variables of a host of Ansible, as Ansible does."""
     return json.loads(host.ansible("debug", f"msg='{{{{ {expression} | to_json }}}}'")["msg"])
+
+
+def door(host: Host) -> Host:
+    """The way to run commands on a host: through Ansible each takes two seconds, so hosts of the bed have another."""
+    connection, name = variable(host, "[ansible_connection | default('ssh'), ansible_host | default('')]")
+    return testinfra.get_host(f"podman://{name}") if connection == "containers.podman.podman" else host
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +63,12 @@ def machines(inventory: str) -> list[Machine]:
     """All nodes' hosts, servers first."""
     found = []
     for group in ("k3s_servers", "k3s_agents"):
-        for host in testinfra.get_hosts([f"ansible://{group}"], ansible_inventory=inventory):
-            labels = variable(host, "k3s_node_labels | default({})")
-            name = host.backend.get_pytest_id().removeprefix("ansible://")
+        for described in testinfra.get_hosts([f"ansible://{group}"], ansible_inventory=inventory):
+            labels = variable(described, "k3s_node_labels | default({})")
+            name = described.backend.get_pytest_id().removeprefix("ansible://")
+            host = door(described)
             node = host.check_output("hostname").lower()
-            found.append(Machine(name, host, group == "k3s_servers", labels, node))
+            found.append(Machine(name, host, described, group == "k3s_servers", labels, node))
     return found
 
 

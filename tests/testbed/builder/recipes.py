@@ -23,17 +23,20 @@ _WORDS = {"usual", "source", "stand_in"}
 _IMAGE_FILE = "image.tar"
 
 
-def load_pins(*, before: bool = False) -> dict[str, Any]:
-    """Read versions.toml; with ``before``, for the bundle of the version before."""
+def load_pins(*, before: bool = False, cluster: bool = False) -> dict[str, Any]:
+    """Read versions.toml; ``before``: for a bundle of the version before; ``cluster``: for that of a cluster alone."""
     with (BED / "versions.toml").open("rb") as stream:
         pins = tomllib.load(stream)
     artefacts = pins["artefacts"]
     pins["artefacts"] = {
         name: _merged(artefacts.get(spec.pop("like", ""), {}), spec) for name, spec in artefacts.items()
     }
-    instead = pins.pop("bundle-before")
+    instead, alone = pins.pop("bundle-before"), pins.pop("bundle-cluster")
     if before:
         pins["bundle"] = _merged(pins["bundle"], instead)
+    if cluster:
+        for table, names in alone.items():
+            pins[table] = {name: pins[table][name] for name in names}
     return pins
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -16,7 +17,7 @@ DOCUMENTATION = """
 name: count_modules
 type: aggregate
 short_description: Count module executions
-description: Writes the number of module executions and the slowest tasks to the file in COUNT_MODULES.
+description: Writes the number of module executions and of tasks, and the slowest tasks, to the file in COUNT_MODULES.
 """
 
 # These run inside ansible-playbook and start no module.
@@ -35,7 +36,7 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self.executions = 0
+        self.executions: Counter[str] = Counter()
         self.seconds: dict[str, float] = {}
         self.task, self.started = "", time.monotonic()
 
@@ -56,7 +57,7 @@ class CallbackModule(CallbackBase):
         action = str(result._task.action).rpartition(".")[2]
         looped = "results" in result._result and result._task.loop is not None
         if action not in CONTROLLER_ONLY and not looped:
-            self.executions += int(result._result.get("attempts", 1))
+            self.executions[result._host.get_name()] += int(result._result.get("attempts", 1))
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Count a task that went well."""
@@ -77,4 +78,12 @@ class CallbackModule(CallbackBase):
         self._close()
         slowest = sorted(self.seconds.items(), key=lambda pair: -pair[1])[:12]
         with open(os.environ["COUNT_MODULES"], "w", encoding="utf-8") as stream:
-            json.dump({"executions": self.executions, "slowest": slowest}, stream)
+            json.dump(
+                {
+                    "executions": self.executions.total(),
+                    "executions_by_host": self.executions,
+                    "tasks_by_host": {host: stats.summarize(host)["ok"] for host in sorted(stats.processed)},
+                    "slowest": slowest,
+                },
+                stream,
+            )

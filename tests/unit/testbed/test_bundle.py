@@ -151,3 +151,22 @@ def test_the_bundle_of_the_version_before_has_another_k3s_and_nothing_else() -> 
     assert before["bundle"]["k3s"]["version"] < now["bundle"]["k3s"]["version"]
     recipes = Recipes(Cache(Path("unused")), before)
     assert recipes.needs("k3s-before") - recipes.needs("k3s") == {"kubernetes-before"}
+
+
+def test_the_bundle_of_a_cluster_has_what_its_k3s_starts_and_no_image_of_flyte() -> None:
+    whole, alone = load_pins(), load_pins(cluster=True)
+    assert {name: whole["bundle"][name] for name in ("k3s", "helm", "flyte-binary")} == alone["bundle"]
+    started = set(whole["bundle"]["k3s"]["airgap_images"]["images"]) - {"traefik"}
+    assert set(alone["images"]) == started
+    assert {name: whole["images"][name] for name in started} == alone["images"]
+    before = load_pins(before=True, cluster=True)
+    assert before["bundle"]["k3s"] == load_pins(before=True)["bundle"]["k3s"]
+    assert before["images"] == alone["images"]
+
+
+def test_the_bundle_of_a_cluster_wants_no_server_of_flyte_built(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    recipes = Recipes(cache, load_pins(cluster=True))
+    assert bundle.directory(cache, recipes) != bundle.directory(cache, Recipes(cache, load_pins()))
+    needed = {name for image in recipes.pins["images"] for name in recipes.needs(f"image-{image}")}
+    assert needed == {"pause", "coredns", "local-path-provisioner", "host-packages", "klipper-lb"}

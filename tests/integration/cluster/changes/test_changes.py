@@ -27,7 +27,7 @@ import testinfra
 import yaml
 from support.leftovers import LEFTOVERS
 
-from ..conftest import Kubectl, Machine, condition, variable
+from ..conftest import Kubectl, Machine, condition, door
 
 ROOT = Path(__file__).resolve().parents[4]
 K3S_VERSION = yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())["k3s_version"]
@@ -45,7 +45,7 @@ systemctl daemon-reload
 def fixed_address(inventory: str) -> str:
     """The address of the balancer, which a playbook that does not ask that host cannot know."""
     balancer = testinfra.get_host("ansible://balancer", ansible_inventory=inventory)
-    return str(balancer.check_output("hostname --all-ip-addresses").split()[0])
+    return str(door(balancer).check_output("hostname --all-ip-addresses").split()[0])
 
 
 def run(inventory: str, playbook: str, **variables: Any) -> str:
@@ -95,7 +95,7 @@ def processes(machines: list[Machine]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def administrator(servers: list[Machine], tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     """The identity of the kubeconfig on the control node."""
-    kubeconfig = yaml.safe_load((Path(variable(servers[0].host, "site_directory")) / "kubeconfig").read_text())
+    kubeconfig = yaml.safe_load((Path(servers[0].variable("site_directory")) / "kubeconfig").read_text())
     user = kubeconfig["users"][0]["user"]
     ca = b64decode(kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
     pem = tmp_path_factory.mktemp("administrator") / "user.pem"
@@ -273,7 +273,7 @@ def test_nodes_that_left_join_again(inventory: str, machines: list[Machine], kub
 
 
 def test_uninstall_leaves_nothing(inventory: str, machines: list[Machine]) -> None:
-    directory = Path(variable(machines[0].host, "site_directory"))
+    directory = Path(machines[0].variable("site_directory"))
     answers = {"uninstall_confirm": "flyte.test", "uninstall_delete_data": ["k3s", "site"]}
     run(inventory, "flyte.onprem.uninstall", **answers, **CHANGED)
     for machine in machines:
