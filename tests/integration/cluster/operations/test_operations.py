@@ -20,7 +20,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from ..conftest import Kubectl, Machine, condition, variable
+from ..conftest import Kubectl, Machine, condition
 from ..playbooks import CLUSTER, Playbooks
 
 TOKENS = ("kubernetes_token", "kubernetes_agent_token")
@@ -44,7 +44,7 @@ BUSYBOX = "docker.io/rancher/mirrored-library-busybox:1.37.0"
 @pytest.fixture(scope="module")
 def secrets(servers: list[Machine]) -> Path:
     """The folder of the site's secrets."""
-    return Path(variable(servers[0].host, "site_directory")) / "secrets"
+    return Path(servers[0].variable("site_directory")) / "secrets"
 
 
 @pytest.fixture(scope="module")
