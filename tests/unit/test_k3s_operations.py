@@ -36,10 +36,9 @@ def certificate(path: Path, days: int, *, written: datetime.datetime = NOW) -> P
     return path
 
 
-def ending(*files: Path, days: int = 60, started: datetime.datetime | None = None) -> list[str]:
+def ending(*files: Path, days: int = 60, started: datetime.datetime = NOW - 300 * DAY) -> list[str]:
     """The lines of the program that runs on hosts."""
-    begin = str(int(started.timestamp())) if started else "0"
-    command = [sys.executable, str(PROGRAM), str(days), "120", begin, *map(str, files)]
+    command = [sys.executable, str(PROGRAM), str(days), "120", str(int(started.timestamp())), *map(str, files)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
