@@ -36,10 +36,9 @@ def certificate(path: Path, days: int, *, written: datetime.datetime = NOW) -> P
     return path
 
 
-def ending(*files: Path, days: int = 60, started: datetime.datetime | None = None) -> list[str]:
+def ending(*files: Path, days: int = 60, started: datetime.datetime = NOW - 300 * DAY) -> list[str]:
     """The lines of the program that runs on hosts."""
-    begin = str(int(started.timestamp())) if started else "0"
-    command = [sys.executable, str(PROGRAM), str(days), "120", begin, *map(str, files)]
+    command = [sys.executable, str(PROGRAM), str(days), "120", str(int(started.timestamp())), *map(str, files)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
@@ -131,3 +130,12 @@ def test_a_token_changes_only_while_all_servers_hear_of_it(answer: dict[str, Any
 )
 def test_a_node_that_somebody_else_closed_is_told_from_ones_own(node: dict[str, Any], by_others: bool) -> None:
     assert value("__k3s_is_closed_by_others", __k3s_node={"resources": [node]}) is by_others
+
+
+def test_a_restoration_that_failed_says_why() -> None:
+    lines = ["level=info msg=Starting", 'level=fatal msg="encrypted with different token"', '{"level":"error"}']
+    known = {"__k3s_snapshot_file": "/snapshots/kept"}
+    found = value("__k3s_reset_rule", **known, __k3s_reset={"rc": 1, "stdout_lines": lines})
+    assert found["met"] is False
+    assert found["seen"] == 'k3s did not restore /snapshots/kept: level=fatal msg="encrypted with different token"'
+    assert value("__k3s_reset_rule", **known, __k3s_reset={"rc": 0, "stdout_lines": []})["met"] is True

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Name the certificates that a start of k3s would renew and that end soon. Runs on hosts, with Python alone.
 
-Arguments: days, k3s's own days before the end from which on a start renews, when k3s was started (0: not asked), files.
+Arguments: days, k3s's own days before the end from which on a start renews, when k3s was started, files.
 """
 
 import base64

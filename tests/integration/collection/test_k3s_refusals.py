@@ -400,3 +400,18 @@ def test_nothing_is_opened_where_no_firewall_is_on_or_the_role_may_not(recorded:
 def test_two_servers_do_not_leave_a_cluster_at_once(tmp_path: Path) -> None:
     found = findings(tmp_path, hosts=("b", "c"), phase="uninstall")
     assert "b, c would leave" in found["K3S-69"]
+
+
+def test_a_restoration_wants_a_word_a_snapshot_and_all_servers(tmp_path: Path) -> None:
+    found = findings(tmp_path, phase="restore", k3s_restore_snapshot="none")
+    assert {"K3S-90", "K3S-91", "K3S-92"} == found.keys()
+    assert "/var/lib/rancher/k3s/server/db/snapshots/none" in found["K3S-91"]
+    assert "b, c would be left out" in found["K3S-92"]
+
+
+def test_a_cluster_without_etcd_has_no_snapshot_to_restore(tmp_path: Path) -> None:
+    (tmp_path / "snapshot").touch()
+    known = {"k3s_restore_snapshot": str(tmp_path / "snapshot"), "k3s_restore_is_confirmed": True}
+    found = findings(tmp_path, phase="restore", k3s_servers=["a"], **known)
+    assert found.keys() == {"K3S-92"}
+    assert "no embedded etcd" in found["K3S-92"]
