@@ -361,6 +361,8 @@ class BucketExamination:
         self.untold = False
         self.unanswered = False
         self.locked = ""  # until when, or why, what was written stays
+        # By signed URL, with its content, while it has not been found in the store.
+        self.astray: tuple[Written, bytes] | None = None
 
     def check(self, id: str, probe: Probe, *after: str) -> Check:
         """A row of this bucket, after the rows of it named by their ids."""
@@ -588,20 +590,89 @@ class BucketExamination:
         md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
         key = self.folder + "signed"
         started = time.monotonic()
-        self.written.append(Written(key=key))
-        headers = self.signed_request("put_object", "PUT", key, content=content, headers={"Content-MD5": md5})[0]
-        self.written[-1].version = real_version({"VersionId": headers.get("x-amz-version-id")})
-        back = self.signed_request("get_object", "GET", key)[1]
+        written = Written(key=key)
+        self.written.append(written)
+        if self.all.public != self.all.address:
+            self.astray = (written, content)
+        try:
+            headers = self.signed_request("put_object", "PUT", key, content=content, headers={"Content-MD5": md5})[0]
+        except SignedRefusal:
+            self.astray = None
+            raise
+        written.version = real_version({"VersionId": headers.get("x-amz-version-id")})
+        self.find_signed(written)
+        self.astray = None
+        try:
+            back = self.signed_request("get_object", "GET", key)[1]
+        except SignedRefusal as exc:
+            if exc.missing:
+                raise Failed(f"{exc.observed}, for what was written by signed URL", id=self.lost_by_signed_url) from exc
+            raise
         same(back, content)
         return f"{len(content)} bytes up and down in {(time.monotonic() - started) * 1000:.0f} ms"
 
+    @property
+    def lost_by_signed_url(self) -> str:
+        """The check that fails where signed URLs do not lead to what is there without them."""
+        return "S3-40" if self.all.public == self.all.address else "S3-35"
+
+    def find_signed(self, written: Written) -> None:
+        """Look without a signed URL for what was written by one: another store may know the same user and bucket."""
+        try:
+            self.call(self.client.head_object, Key=written.key)
+        except S3Error as exc:
+            if exc.code not in NO_OBJECT:
+                raise exc.outcome(denied="S3-13") from exc
+            if self.astray:
+                self.written.remove(written)  # clean_up asks the store at the endpoint
+            raise Failed(
+                f"what was written by signed URL at {self.all.public.endpoint} is not found at "
+                f"{self.all.address.endpoint}: {exc}",
+                id=self.lost_by_signed_url,
+            ) from exc
+
+    def remove_astray(self) -> None:
+        """Remove what was written by signed URL and not found in the store: another one has it, if any."""
+        if not self.astray:
+            return
+        written, content = self.astray
+
+        def there() -> bool:
+            try:
+                return self.signed_request("get_object", "GET", written.key)[1] == content
+            except SignedRefusal as exc:
+                if exc.missing:
+                    return False
+                raise
+
+        try:
+            if not there():
+                return
+            answer = self.signed_request("delete_object", "DELETE", written.key, version=written.version)[0]
+            hidden = not written.version and answer.get("x-amz-delete-marker") == "true"
+            if not hidden and not there():
+                return
+        except Failed as exc:
+            written.refusal = exc.observed
+        self.tell_left(written)
+
     def signed_request(
-        self, operation: str, method: str, key: str, *, content: bytes = b"", headers: dict[str, str] | None = None
+        self,
+        operation: str,
+        method: str,
+        key: str,
+        *,
+        content: bytes = b"",
+        headers: dict[str, str] | None = None,
+        version: str = "",
     ) -> tuple[dict[str, str], bytes]:
+        """Headers and body of the answer. Raises C(SignedRefusal), or C(Failed) where none came."""
         store = self.all.store
         parameters = {"Bucket": self.bucket.name, "Key": key}
         if headers:
             parameters["ContentMD5"] = headers["Content-MD5"]
+        if version:
+            parameters["VersionId"] = version
         # Whoever has this address may use it: it goes into no message.
         url = urlsplit(
             self.all.public_client.generate_presigned_url(operation, Params=parameters, ExpiresIn=SIGNED_URL_SECONDS)
@@ -629,11 +700,13 @@ class BucketExamination:
             seen = (
                 f"signed {method} gave HTTP {status} from {answer.get('server', 'a server')}, and no S3 error document"
             )
-            raise Failed(seen, id={413: "S3-34", 502: "S3-30", 503: "S3-30", 504: "S3-30"}.get(status, "S3-35"))
+            id = {413: "S3-34", 502: "S3-30", 503: "S3-30", 504: "S3-30"}.get(status, "S3-35")
+            raise SignedRefusal(seen, id=id, missing=status == 404)
         refused = S3Error(operation=f"signed {method}", code=error[0], status=status, words=error[1])
         # The keys, the bucket and the rights are good, as the rows before have shown.
         another = {"S3-04": "S3-35", "S3-25": "S3-35", "S3-26": "S3-07", "S3-28": "S3-07"}
-        raise Failed(str(refused), id=another.get(refused.fault, "S3-07" if refused.denied else refused.fault))
+        id = another.get(refused.fault, "S3-07" if refused.denied else refused.fault)
+        raise SignedRefusal(str(refused), id=id, missing=refused.code in NO_OBJECT)
 
     # Rights that Flyte does not need
 
@@ -822,6 +895,7 @@ class BucketExamination:
         )
         if self.written and not self.unanswered:
             self.remove_hidden()
+        self.remove_astray()
 
     def remove_hidden(self) -> None:
         """Remove the versions that no answer has told, with the markers that hide them: without, they would be back."""
@@ -963,6 +1037,14 @@ class BucketExamination:
             raise Skipped(CHECK_MODE)
         if self.locked:
             raise Skipped("nothing more is written to a bucket with a lock, where it stays")
+
+
+class SignedRefusal(Failed):
+    """A request by signed URL was answered, and refused; C(missing) where the answer was that nothing is there."""
+
+    def __init__(self, observed: str, *, id: str, missing: bool) -> None:
+        super().__init__(observed, id=id)
+        self.missing = missing
 
 
 @dataclass

@@ -269,6 +269,17 @@ class Hooks:
     answer: object = field(default=lambda request, answer: None)
 
 
+def ask(upstream: S3Server, request: Message) -> Message:
+    """The answer of a store to a request as it is."""
+    connection = _connect(upstream, timeout=30)
+    headers = {name: value for name, value in request.headers.items() if name != "expect"}
+    connection.request(request.method, request.path, body=request.body or None, headers=headers)
+    answer = connection.getresponse()
+    with contextlib.closing(connection):
+        given = {name.lower(): value for name, value in answer.getheaders()}
+        return Message(request.method, request.path, given, answer.read(), answer.status)
+
+
 @contextlib.contextmanager
 def proxy(upstream: S3Server, hooks: Hooks, *, tls: Leaf | None = None) -> Iterator[str]:
     """Forward to C(upstream); yields the proxy's address."""
@@ -280,7 +291,7 @@ def proxy(upstream: S3Server, hooks: Hooks, *, tls: Leaf | None = None) -> Itera
             length = int(self.headers.get("content-length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Message(self.command, self.path, headers, self.rfile.read(length))
-            answer = hooks.request(request) or self.ask(request)
+            answer = hooks.request(request) or ask(upstream, request)
             hooks.answer(request, answer)
             self.send_response_only(answer.status)
             for name, value in answer.headers.items():
@@ -303,15 +314,6 @@ def proxy(upstream: S3Server, hooks: Hooks, *, tls: Leaf | None = None) -> Itera
                 for _ in range(answer.missing if answer.trickles else 0):
                     self.wfile.write(b" ")
                     time.sleep(0.1)
-
-        def ask(self, request: Message) -> Message:
-            connection = _connect(upstream, timeout=30)
-            headers = {name: value for name, value in request.headers.items() if name != "expect"}
-            connection.request(request.method, request.path, body=request.body or None, headers=headers)
-            answer = connection.getresponse()
-            with contextlib.closing(connection):
-                given = {name.lower(): value for name, value in answer.getheaders()}
-                return Message(request.method, request.path, given, answer.read(), answer.status)
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815
 

@@ -24,7 +24,19 @@ import pytest
 from support.admin import ENOUGH, User, admin_client, contents, make_user, s3_client
 from support.modules import Result, run_module
 from support.pki import Authority
-from support.servers import Hooks, Message, Minio, black_hole, free_port, greeting_port, proxy, silent_port, traefik
+from support.servers import (
+    Hooks,
+    Message,
+    Minio,
+    ask,
+    black_hole,
+    free_port,
+    greeting_port,
+    minio,
+    proxy,
+    silent_port,
+    traefik,
+)
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
@@ -93,6 +105,18 @@ def html(status: int) -> Message:
 def s3_error(status: int, code: str) -> Message:
     body = f"<Error><Code>{code}</Code><Message>words</Message></Error>".encode()
     return Message("", "", {"content-type": "application/xml"}, body, status)
+
+
+@contextlib.contextmanager
+def twin_of(bed: Bed, **rights: Any) -> Iterator[Minio]:
+    """Another store, with a bucket and a user of the same name and keys."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        minio(Path(directory) / "twin", region=bed.store.region) as twin,
+    ):
+        s3_client(twin).create_bucket(Bucket=bed.bucket)
+        make_user(twin, [bed.bucket], user=bed.user, **rights)
+        yield twin
 
 
 # Faults: what is produced, the check that it must fail or warn about, and that nothing else does.
@@ -546,8 +570,27 @@ def public_endpoint_that_is_a_web_page(bed):
 
 
 @fault("S3-35")
-def public_endpoint_of_another_store(bed):
+def public_endpoint_of_a_store_that_knows_no_such_user(bed):
     with behind(bed, request=lambda message: s3_error(403, "InvalidAccessKeyId")) as address:
+        yield {"public_endpoint": address}
+
+
+@fault("S3-35")
+def public_endpoint_of_another_store_with_the_same_user(bed):
+    with twin_of(bed) as twin:
+        yield {"public_endpoint": twin.endpoint}
+        assert contents(twin, bed.bucket) == []
+
+
+@fault("S3-35")
+def public_endpoint_of_which_only_the_downloads_lead_to_another_store(bed):
+    with twin_of(bed) as twin, behind(bed, request=lambda m: ask(twin, m) if m.method == "GET" else None) as address:
+        yield {"public_endpoint": address}
+
+
+@fault("S3-35")
+def public_proxy_that_swallows_uploads(bed):
+    with behind(bed, request=lambda m: Message("", "", {}, b"") if "/signed" in m.path else None) as address:
         yield {"public_endpoint": address}
 
 
@@ -778,6 +821,35 @@ def test_check_mode_still_tells_a_denied_read(bed: Bed, right: str, id: str) -> 
 
 
 # What must not stay
+
+
+def test_what_another_store_took_by_signed_url_and_does_not_let_go_is_named(bed: Bed) -> None:
+    with twin_of(bed, denied=["s3:DeleteObject"]) as twin:
+        result = bed.check(public_endpoint=twin.endpoint)
+        assert result.statuses("failed") == ["S3-35"]
+        left = [leftover["key"] for leftover in result["leftovers"]]
+        assert left == contents(twin, bed.bucket)
+    assert len(left) == 1
+
+
+def test_what_another_store_took_in_versions_is_removed(bed: Bed) -> None:
+    with twin_of(bed) as twin:
+        s3_client(twin).put_bucket_versioning(Bucket=bed.bucket, VersioningConfiguration={"Status": "Enabled"})
+        result = bed.check(public_endpoint=twin.endpoint)
+        assert result["leftovers"] == []
+        assert contents(twin, bed.bucket) == []
+
+
+def test_what_another_store_took_but_answered_too_late_is_removed(bed: Bed) -> None:
+    def wait(request: Message, _answer: Message) -> None:
+        if request.method == "PUT":
+            time.sleep(2 * TIMEOUT)
+
+    with twin_of(bed) as twin, proxy(twin, Hooks(answer=wait)) as address:
+        result = bed.check(public_endpoint=address)
+        assert result.statuses("failed") == ["S3-23"]
+        assert result["leftovers"] == []
+        assert contents(twin, bed.bucket) == []
 
 
 def test_what_may_not_be_deleted_is_named(bed: Bed) -> None:
