@@ -92,6 +92,9 @@ FATAL = frozenset(
     ("S3-08", "S3-23", "S3-24", "S3-25", "S3-26", "S3-27", "S3-28", "S3-30", "S3-38", "S3-42", "S3-46", "TLS-14")
 )
 
+# What was done is not what is there: nothing more that is asked would tell anything.
+LOST = "S3-47"
+
 # Of a key; the key itself is never shown.
 UNSENDABLE = "contains white space, a control character, or one outside Latin-1, and cannot be sent"
 
@@ -358,6 +361,7 @@ class BucketExamination:
         self.found: list[t.Mapping[str, t.Any]] = []
         self.first_write: S3Error | str | None = "not tried"
         self.rows: dict[str, Check] = {}
+        self.lost: list[Check] = []  # the row that says so, once it has failed
         self.untold = False
         self.unanswered = False
         self.locked = ""  # until when, or why, what was written stays
@@ -366,8 +370,10 @@ class BucketExamination:
 
     def check(self, id: str, probe: Probe, *after: str) -> Check:
         """A row of this bucket, after the rows of it named by their ids."""
-        needed = [self.accepted, *(self.rows[name] for name in after if name in self.rows)]
+        needed = [self.accepted, *self.lost, *(self.rows[name] for name in after if name in self.rows)]
+        known = len(self.all.report.rows)
         self.rows[id] = self.all.check(id, probe, after=needed, **self.context)
+        self.lost += [row for row in self.all.report.rows[known:] if (row.id, row.status) == (LOST, FAILED)]
         return self.rows[id]
 
     @property
@@ -579,7 +585,7 @@ class BucketExamination:
 
     def check_signed_url(self, *after: str) -> None:
         context = {**self.context, "endpoint": self.all.public.endpoint, "host": self.all.public.host}
-        needed = [*self.all.fatal, self.accepted, self.public, *(self.rows[name] for name in after)]
+        needed = [*self.all.fatal, self.accepted, self.public, *self.lost, *(self.rows[name] for name in after)]
         # Straight to the report: a fault of the public endpoint stops nothing else.
         self.all.report.check("S3-07", self.signed_url, after=needed, **context)
 
@@ -614,7 +620,7 @@ class BucketExamination:
     @property
     def lost_by_signed_url(self) -> str:
         """The check that fails where signed URLs do not lead to what is there without them."""
-        return "S3-40" if self.all.public == self.all.address else "S3-35"
+        return LOST if self.all.public == self.all.address else "S3-35"
 
     def find_signed(self, written: Written) -> None:
         """Look without a signed URL for what was written by one: another store may know the same user and bucket."""

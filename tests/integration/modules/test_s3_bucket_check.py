@@ -501,6 +501,61 @@ def proxy_that_changes_content(bed):
         yield {"endpoint": address}
 
 
+@fault("S3-47")
+def two_stores_at_one_address_that_take_turns(bed):
+    turn: list[bool] = []
+
+    def take(message: Message) -> Message | None:
+        if "authorization" not in message.headers and "X-Amz-Signature" not in message.path:
+            return None
+        turn.append(True)
+        return ask(twin, message) if len(turn) % 2 else None
+
+    with twin_of(bed) as twin, behind(bed, request=take) as address:
+        yield {"endpoint": address}
+        # The other one is looked at for every fault.
+        assert contents(twin, bed.bucket) == []
+
+
+@fault("S3-47")
+def two_stores_at_one_address_for_reading_and_writing(bed):
+    with twin_of(bed) as twin, behind(bed, request=lambda m: ask(twin, m) if m.method == "GET" else None) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def second_store_that_has_not_the_large_object(bed):
+    def head(message: Message) -> Message | None:
+        return ask(twin, message) if message.method == "HEAD" and "/parts" in message.path else None
+
+    with twin_of(bed) as twin, behind(bed, request=head) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def second_store_that_knows_no_upload(bed):
+    with (
+        twin_of(bed) as twin,
+        behind(bed, request=lambda m: ask(twin, m) if "partNumber" in m.path else None) as address,
+    ):
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def proxy_that_swallows_uploads(bed):
+    def swallow(message: Message) -> Message | None:
+        return Message("", "", {"etag": '"0"'}, b"") if message.method == "PUT" and "/object" in message.path else None
+
+    with behind(bed, request=swallow) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def proxy_that_swallows_uploads_by_signed_url(bed):
+    with behind(bed, request=lambda m: Message("", "", {}, b"") if "/signed?" in m.path else None) as address:
+        yield {"endpoint": address}
+
+
 @fault("S3-23")
 def store_that_stalls_in_the_middle(bed):
     def stall(message: Message) -> Message | None:
