@@ -94,6 +94,7 @@ FATAL = frozenset(
 
 # What was done is not what is there: nothing more that is asked would tell anything.
 LOST = "S3-47"
+LOOKS = 4  # at what stays, each followed by a deletion of what was seen
 
 # Of a key; the key itself is never shown.
 UNSENDABLE = "contains white space, a control character, or one outside Latin-1, and cannot be sent"
@@ -361,6 +362,7 @@ class BucketExamination:
         self.found: list[t.Mapping[str, t.Any]] = []
         self.first_write: S3Error | str | None = "not tried"
         self.rows: dict[str, Check] = {}
+        self.undeleted: list[str] = []  # though the deletion was answered
         self.lost: list[Check] = []  # the row that says so, once it has failed
         self.untold = False
         self.unanswered = False
@@ -391,6 +393,8 @@ class BucketExamination:
             # Also when the play is interrupted in the middle.
             with undisturbed():
                 self.clean_up()
+        if self.undeleted and not self.lost:
+            self.check(LOST, self.all_gone)
         if self.locked:
             self.check("S3-45", self.no_lock, "S3-14")
         elif any(written.version or written.hidden for written in self.written):
@@ -505,9 +509,37 @@ class BucketExamination:
         except S3Error as exc:
             stays = f"; {first.key} of this check stays" if first else ""
             raise Failed(f"{exc}{stays}", id=exc.outcome(denied="S3-14").id) from exc
+        if first:
+            self.see_gone(first.key)
         if first and first.version:
             self.locked = self.lock_of(first)
         return "allowed"
+
+    def see_gone(self, key: str) -> None:
+        """An answer to a deletion says little: of S3, or of a proxy that has passed nothing on."""
+        try:
+            there = self.is_there(key)
+        except S3Error as exc:
+            raise exc.outcome() from exc
+        if there:
+            raise Failed(f"DeleteObject was answered, and {key} is still there", id=LOST)
+
+    def is_there(self, key: str) -> bool:
+        # By a list where that is allowed: a cache may still have the object.
+        if "S3-11" in self.rows and self.passed("S3-11"):
+            return key in self.listed(key)
+        try:
+            self.call(self.client.head_object, Key=key)
+        except S3Error as exc:
+            if exc.code in NO_OBJECT or exc.denied:  # as S3 denies what is missing to whoever may not list
+                return False
+            raise
+        return True
+
+    def listed(self, prefix: str) -> list[str]:
+        """The first objects below a prefix, without what a delete marker hides."""
+        answer = self.call(self.client.list_objects_v2, Prefix=prefix)
+        return [str(item["Key"]) for item in answer.get("Contents") or [] if "Key" in item]
 
     def lock_of(self, written: Written) -> str:
         """Why a version stays, where a lock is the reason. It is asked for early: nothing more is written then."""
@@ -579,7 +611,22 @@ class BucketExamination:
             # An object can be deleted, an upload that may not be aborted would stay.
             self.complete_upload(key, upload, [part])
             raise Warned(str(exc)) from exc
+        if self.completes(key, upload, part):
+            raise Failed("AbortMultipartUpload was answered, and the upload could be completed after that", id=LOST)
         return "allowed"
+
+    def completes(self, key: str, upload: str, part: dict[str, t.Any]) -> bool:
+        """Whether an upload is there. Whoever may write can complete and then delete it, but perhaps not list it."""
+        self.uploads.append((key, upload))
+        try:
+            self.complete_upload(key, upload, [part])
+            return True
+        except S3Error as exc:
+            if not isinstance(exc, Unanswered):
+                self.uploads.remove((key, upload))
+                self.written.pop()
+                return False
+            raise exc.outcome() from exc
 
     # The way of browsers and clients
 
@@ -762,7 +809,7 @@ class BucketExamination:
             if exc.operation == "DeleteBucket" and exc.status in (400, 409):
                 return ALLOWED, f"a request that cannot succeed was refused only as that: {exc.code}"
             return UNKNOWN, str(exc)
-        return ALLOWED, "the store accepted a request that cannot succeed"
+        return UNKNOWN, "a request that cannot succeed was accepted, which is no answer of MinIO"
 
     def mark(self) -> str:
         """Write the object by which a later check finds this run, should it be killed, and what it began."""
@@ -901,7 +948,36 @@ class BucketExamination:
         )
         if self.written and not self.unanswered:
             self.remove_hidden()
+            self.remove_again()
         self.remove_astray()
+
+    def remove_again(self) -> None:
+        """Look for what is still there though its deletion was answered, remove that if it can be, else name it."""
+        told = {left["key"] for left in self.all.report.facts["leftovers"]}
+        keys = sorted({written.key for written in self.written} - told)
+        versions = any(written.version or written.hidden for written in self.written)
+
+        def staying() -> list[str]:
+            if "S3-11" in self.rows and self.passed("S3-11"):
+                return sorted(set(keys) & set(self.listed(self.folder)))
+            return [key for key in keys if self.is_there(key)]
+
+        stay: list[str] = []
+        # Where stores take turns at one address, one look sees one of them.
+        for _ in range(LOOKS):
+            try:
+                stay = staying()
+                if not (stay or self.lost) or versions:
+                    break
+                for key in stay:
+                    # Twice, or else each deletion might go to the store that the look has not seen.
+                    self.delete_object(key)
+                    self.delete_object(key)
+            except S3Error:
+                break
+        for key in stay:
+            self.tell_left(Written(key=key))
+        self.undeleted = stay
 
     def remove_hidden(self) -> None:
         """Remove the versions that no answer has told, with the markers that hide them: without, they would be back."""
@@ -942,6 +1018,9 @@ class BucketExamination:
         left = {"bucket": self.bucket.name, "key": written.key, "version": written.version}
         if left not in self.all.report.facts["leftovers"]:
             self.all.report.facts["leftovers"].append(left)
+
+    def all_gone(self) -> str:
+        raise Failed(f"DeleteObject was answered, and {self.undeleted[0]} is still there")
 
     def no_lock(self) -> str:
         raise Warned(f"what is below {self.folder} stays: {self.locked}")

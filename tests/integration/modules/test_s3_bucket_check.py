@@ -556,6 +556,43 @@ def proxy_that_swallows_uploads_by_signed_url(bed):
         yield {"endpoint": address}
 
 
+@fault("S3-47")
+def proxy_that_swallows_deletions(bed):
+    # In a bucket of its own: what is written there stays.
+    bucket = new_bucket(bed)
+    with behind(bed, request=lambda m: Message("", "", {}, b"", 204) if m.method == "DELETE" else None) as address:
+        yield {"endpoint": address, "buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket]))}
+
+
+@fault("S3-47")
+def proxy_that_answers_deletions_with_a_page(bed):
+    # In a bucket of its own: what is written there stays.
+    bucket = new_bucket(bed)
+    with behind(bed, request=lambda m: html(200) if m.method == "DELETE" else None) as address:
+        yield {"endpoint": address, "buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket]))}
+
+
+@fault("S3-47")
+def proxy_that_swallows_the_end_of_an_upload(bed):
+    def swallow(message: Message) -> Message | None:
+        return Message("", "", {}, b"", 204) if message.method == "DELETE" and "uploadId" in message.path else None
+
+    with behind(bed, request=swallow) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def proxy_that_swallows_some_deletions(bed):
+    # In a bucket of its own: what is written there stays.
+    bucket = new_bucket(bed)
+
+    def swallow(message: Message) -> Message | None:
+        return Message("", "", {}, b"", 204) if message.method == "DELETE" and "/parts" in message.path else None
+
+    with behind(bed, request=swallow) as address:
+        yield {"endpoint": address, "buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket]))}
+
+
 @fault("S3-23")
 def store_that_stalls_in_the_middle(bed):
     def stall(message: Message) -> Message | None:
@@ -876,6 +913,38 @@ def test_check_mode_still_tells_a_denied_read(bed: Bed, right: str, id: str) -> 
 
 
 # What must not stay
+
+
+@pytest.mark.parametrize("at", ["", "/parts"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_stays_though_its_deletion_was_answered_is_named(bed: Bed, at: str, listed: bool) -> None:
+    bucket = new_bucket(bed)
+    user = make_user(bed.store, [bucket], ENOUGH if listed else set(ENOUGH) - {"s3:ListBucket"})
+
+    def swallow(message: Message) -> Message | None:
+        return Message("", "", {}, b"", 204) if message.method == "DELETE" and at in message.path else None
+
+    with behind(bed, request=swallow) as address:
+        result = bed.check(endpoint=address, buckets=[bucket], **bed.keys_of(user))
+    assert [*([] if listed else ["S3-11"]), "S3-47"] == result.statuses("failed")
+    left = [leftover["key"] for leftover in result["leftovers"]]
+    assert left == contents(bed.store, bucket)
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_two_stores_took_in_turns_is_removed_from_both(bed: Bed, first: int) -> None:
+    turn: list[str] = []
+
+    def take(message: Message) -> Message | None:
+        turn.append(message.path)
+        return ask(twin, message) if len(turn) % 2 == first else None
+
+    with twin_of(bed) as twin, behind(bed, request=take) as address:
+        result = bed.check(endpoint=address)
+        assert result.statuses("failed") == ["S3-47"]
+        assert result["leftovers"] == []
+        assert contents(twin, bed.bucket) == contents(bed.store, bed.bucket) == []
 
 
 def test_what_another_store_took_by_signed_url_and_does_not_let_go_is_named(bed: Bed) -> None:

@@ -69,7 +69,8 @@ CODES = {
         MaxVersionsExceeded MetadataTooLarge MethodNotAllowed MissingContentLength MissingContentMD5 MissingFields
         MissingHeaders MissingRequestBodyError MissingSecurityHeader NoSuchBucket NoSuchKey NoSuchUpload NoSuchVersion
         NotImplemented PreconditionFailed RequestTimeTooSkewed RequestTimeout ServerBusy SignatureDoesNotMatch
-        SlowDownRead SlowDownWrite TooManyRequests UnauthorizedAccess XAmzContentChecksumMismatch XAmzContentSHA256Mismatch
+        SlowDownRead SlowDownWrite TooManyRequests UnauthorizedAccess XAmzContentChecksumMismatch
+        XAmzContentSHA256Mismatch
         XMinioAdminBucketQuotaExceeded XMinioBackendDown XMinioBucketMetadataNotInitialized XMinioEncryptionError
         XMinioIAMNotInitialized XMinioInsecureClientRequest XMinioInvalidIAMCredentials XMinioInvalidObjectName
         XMinioInvalidResourceName XMinioInvalidUTF XMinioObjectExistsAsDirectory XMinioObjectTampered
@@ -92,7 +93,8 @@ CODES = {
         KMS.InvalidKeyUsageException KMS.KMSInvalidStateException KMS.NotFoundException KeyTooLongError MalformedXML
         MaxMessageLengthExceeded MetadataTooLarge MethodNotAllowed MissingContentLength MissingRequestBodyError
         MissingSecurityHeader NoSuchBucket NoSuchKey NoSuchUpload NoSuchVersion
-        NotImplemented NotSignedUp OperationAborted PermanentRedirect PreconditionFailed Redirect RequestHeaderSectionTooLarge RequestTimeTooSkewed RequestTimeout
+        NotImplemented NotSignedUp OperationAborted PermanentRedirect
+        PreconditionFailed Redirect RequestHeaderSectionTooLarge RequestTimeTooSkewed RequestTimeout
         ServiceUnavailable SignatureDoesNotMatch SlowDown TemporaryRedirect TokenRefreshRequired UnexpectedContent
     """,
 }
