@@ -47,12 +47,17 @@ from ansible_collections.flyte.onprem.plugins.module_utils._reach import (
     TIMED_OUT,
     Address,
     ReachIds,
+    connect,
+    lookup,
+    lookup_problem,
     parse_option,
     parse_url,
     reach,
     speaks_tls,
+    wrapped,
     wrong_scheme,
 )
+from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
     NO_BUCKET,
     NO_OBJECT,
@@ -204,6 +209,7 @@ class Examination:
         return row
 
     def run(self) -> Report:
+        accepted_at: dict[str, str] = {}
         sendable = self.check("S3-46", self.keys_can_be_sent)
         reached = reach(
             self.report,
@@ -213,10 +219,13 @@ class Examination:
             timeout=self.store.timeout,
             retries=self.store.retries,
             after=[sendable],
+            accepted=accepted_at,
         )
         greeted = self.check("S3-24", self.greet, after=[reached])
         self.check("S3-08", self.compare_clocks, after=[greeted])
-        accepted = self.check_credentials(after=greeted)
+        # boto3 waits for each address of a name as long as for all, and for those that are dead each time anew.
+        with pinned(accepted_at):
+            accepted = self.check_credentials(after=greeted)
         public = reached
         if self.public != self.address:
             public = reach(
@@ -228,8 +237,11 @@ class Examination:
                 retries=self.store.retries,
                 after=[*self.fatal, reached],
             )
-        for bucket in self.buckets:
-            BucketExamination(self, bucket, accepted=accepted, public=public).run()
+        if self.public != self.address and self.public.host == self.address.host:
+            accepted_at.clear()  # another port may be open at another address only
+        with pinned(accepted_at):
+            for bucket in self.buckets:
+                BucketExamination(self, bucket, accepted=accepted, public=public).run()
         return self.report
 
     # The store as a whole
@@ -1387,10 +1399,25 @@ def http_request(
     connection: http.client.HTTPConnection
     if address.tls:
         trust = ssl.create_default_context(cafile=ca_file or None)
-        connection = http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=trust)
+        connection = http.client.HTTPSConnection(address.host, address.port, context=trust)
     else:
-        connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+        connection = http.client.HTTPConnection(address.host, address.port)
     connection.response_class = AnswerInTime
+    asked = f"{method} at {address.endpoint}"
+    try:
+        addresses = lookup(address.host, address.port, timeout=timeout)
+    except OSError as exc:
+        raise Unconnected(f"{asked}: {lookup_problem(exc, timeout=timeout)}") from exc
+    try:
+        # By itself http.client waits for each address of the name as long as for all.
+        connection.sock = connect(addresses, deadline=deadline, retries=0)
+        connection.sock.settimeout(max(0.1, deadline - time.monotonic()))
+        if address.tls:
+            connection.sock = wrapped(connection.sock, trust, address.host)
+    except OSError as exc:
+        connection.close()
+        late = f"no connection within {timeout:g} seconds" if isinstance(exc, TIMED_OUT) else ""
+        raise Unconnected(f"{asked}: {late or exc.strerror or type(exc).__name__}") from exc
     try:
         # A proxy that refuses a body answers before it has read all of it, and the answer says why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -1401,14 +1428,21 @@ def http_request(
             # Servers that notice answer so; others hang up.
             refuse_wrong_scheme(address, deadline=deadline)
         return found
-    except (OSError, http.client.HTTPException) as exc:
+    except (OSError, http.client.HTTPException, UnicodeError) as exc:
         if not address.tls and not isinstance(exc, TIMED_OUT):
             refuse_wrong_scheme(address, deadline=deadline)
         late = f"no whole answer within {timeout:g} seconds" if isinstance(exc, TIMED_OUT) else ""
         text = late or getattr(exc, "strerror", None) or type(exc).__name__
-        raise Failed(f"{method} at {address.endpoint}: {text}", id="S3-23") from exc
+        raise Failed(f"{asked}: {text}", id="S3-23") from exc
     finally:
         connection.close()
+
+
+class Unconnected(Failed):
+    """Nothing was sent: no address, no connection, no handshake."""
+
+    def __init__(self, observed: str) -> None:
+        super().__init__(observed, id="S3-23")
 
 
 def whole_body(answer: http.client.HTTPResponse) -> bytes:

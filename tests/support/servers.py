@@ -18,7 +18,8 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+from unittest import mock
 
 from support.bundle import artifact, program
 
@@ -397,11 +398,11 @@ def server_that_sends(start: bytes, then: bytes, times: int) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def black_hole() -> Iterator[int]:
-    """A port to which packets are lost: Linux drops connection requests once the queue is full."""
+def black_hole(address: str = LOOPBACK, port: int = 0) -> Iterator[int]:
+    """A port, any or this one, to which packets are lost: Linux drops connection requests once the queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
-        listener.bind((LOOPBACK, 0))
+        listener.bind((address, port))
         listener.listen(0)
         for _ in range(4):
             filler = stack.enter_context(socket.socket())
@@ -409,6 +410,19 @@ def black_hole() -> Iterator[int]:
             with contextlib.suppress(BlockingIOError):
                 filler.connect(listener.getsockname())
         yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def resolving_to(name: str, *addresses: str) -> Iterator[None]:
+    """Let this process find several addresses for a name, in this order."""
+    original = socket.getaddrinfo
+
+    def getaddrinfo(host: object, *args: Any, **kwargs: Any) -> Any:
+        hosts = addresses if host == name else (host,)
+        return [info for each in hosts for info in original(each, *args, **kwargs)]
+
+    with mock.patch.object(socket, "getaddrinfo", getaddrinfo):
+        yield
 
 
 def own_address() -> str:

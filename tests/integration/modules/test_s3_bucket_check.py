@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from support.servers import (
     greeting_port,
     minio,
     proxy,
+    resolving_to,
     silent_port,
     traefik,
 )
@@ -767,6 +769,29 @@ def test_names_are_pinned_and_stay_in_tls(bed: Bed) -> None:
     address = f"https://s3.example.com:{bed.store.port}"
     result = bed.check(endpoint=address, public_endpoint=address, resolve={"s3.example.com": "127.0.0.1"})
     assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
+@pytest.mark.parametrize("option", ["endpoint", "public_endpoint"])
+def test_a_name_whose_first_address_is_dead_is_no_fault_but_told(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    tried: list[Any] = []
+
+    class Socket(socket.socket):
+        def connect(self, address: Any) -> None:
+            tried.append(address)
+            super().connect(address)
+
+    with behind(bed) as address:
+        dead = ("127.0.0.9", int(address.rpartition(":")[2]))
+        with black_hole(*dead), resolving_to("s3.example.com", dead[0], "127.0.0.1"):
+            monkeypatch.setattr(socket, "socket", Socket)
+            result = bed.check(**{option: address.replace("127.0.0.1", "s3.example.com")})
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    seen = [row["observed"] for row in result["checks"] if row["id"] == "S3-21"]
+    assert seen[-1].endswith(" ms; 127.0.0.9: no answer")
+    # Each further wait would cost a part of the time that an answer has.
+    assert tried.count(dead) == 1
 
 
 def test_a_traefik_that_passes_the_host_is_no_fault(bed: Bed, tmp_path: Path) -> None:
