@@ -661,7 +661,7 @@ class BucketExamination:
             self.astray = (written, content)
         try:
             headers = self.signed_request("put_object", "PUT", key, content=content, headers={"Content-MD5": md5})[0]
-        except SignedRefusal:
+        except (SignedRefusal, Unconnected):
             self.astray = None
             raise
         written.version = real_version({"VersionId": headers.get("x-amz-version-id")})
@@ -754,6 +754,11 @@ class BucketExamination:
                 ca_file=store.ca_file,
                 timeout=store.timeout,
             )
+        except Unconnected as exc:
+            if where.host == self.all.public.host:
+                raise
+            # The store's own name leads there, as the rows before have shown.
+            raise Unconnected(f"signed {exc.observed}", id="S3-06") from exc
         except Failed as exc:
             if exc.id == "S3-23":
                 raise
@@ -1441,8 +1446,8 @@ def http_request(
 class Unconnected(Failed):
     """Nothing was sent: no address, no connection, no handshake."""
 
-    def __init__(self, observed: str) -> None:
-        super().__init__(observed, id="S3-23")
+    def __init__(self, observed: str, *, id: str = "S3-23") -> None:
+        super().__init__(observed, id=id)
 
 
 def whole_body(answer: http.client.HTTPResponse) -> bytes:
