@@ -104,6 +104,15 @@ LOOKS = 4  # at what stays, each followed by a deletion of what was seen
 # Of a key; the key itself is never shown.
 UNSENDABLE = "contains white space, a control character, or one outside Latin-1, and cannot be sent"
 
+# How the next answer of a list is asked for, by the name under which the last one says where it begins.
+PLACES = {
+    "NextContinuationToken": "ContinuationToken",
+    "NextKeyMarker": "KeyMarker",
+    "NextVersionIdMarker": "VersionIdMarker",
+    "NextUploadIdMarker": "UploadIdMarker",
+}
+MOST_PAGES = 100
+
 CHECK_MODE = "check mode: nothing is written"
 
 # What Flyte needs of a bucket, by the check of it.
@@ -371,7 +380,6 @@ class BucketExamination:
         self.content = os.urandom(1024)
         self.written: list[Written] = []
         self.uploads: list[tuple[str, str]] = []  # key, upload id; empty until an answer tells it
-        self.found: list[t.Mapping[str, t.Any]] = []
         self.first_write: S3Error | str | None = "not tried"
         self.rows: dict[str, Check] = {}
         self.undeleted: list[str] = []  # though the deletion was answered
@@ -471,10 +479,9 @@ class BucketExamination:
     def list_folder(self) -> str:
         started = time.monotonic()
         try:
-            answer = self.call(self.client.list_objects_v2, Prefix=self.bucket.folder)
+            self.call(self.client.list_objects_v2, Prefix=self.bucket.folder)
         except S3Error as exc:
             raise exc.outcome(denied="S3-11") from exc
-        self.found = answer.get("Contents") or []
         return f"allowed, in {(time.monotonic() - started) * 1000:.0f} ms"
 
     def try_write(self) -> S3Error | None:
@@ -880,22 +887,43 @@ class BucketExamination:
 
     def left_by_others(self) -> list[Left]:
         """What other runs wrote below the folder of all checks, with old versions where they may be listed."""
-        markers: t.Sequence[t.Mapping[str, t.Any]] = []
         try:
-            answer = self.call(self.client.list_object_versions, Prefix=self.bucket.folder)
-            markers = answer.get("DeleteMarkers") or []
-            listed = [*(answer.get("Versions") or []), *markers]
-        except S3Error:
-            listed = self.found  # Flyte does not need the right to list versions
-        return [
-            Left(
-                key=str(item["Key"]),
-                version=str(item.get("VersionId") or "") if item in markers else real_version(item),
-                modified=item["LastModified"].timestamp(),
-            )
-            for item in listed
-            if {"Key", "LastModified"} <= item.keys() and self.is_of_another_run(str(item["Key"]))
-        ]
+            return [
+                item
+                for answer in self.pages(self.client.list_object_versions, prefix=self.bucket.folder)
+                for kind in ("Versions", "DeleteMarkers")
+                for item in self.left_in(answer, kind)
+            ]
+        except S3Error:  # Flyte does not need the right to list versions
+            pass
+        try:
+            pages = self.pages(self.client.list_objects_v2, prefix=self.bucket.folder)
+            return [item for answer in pages for item in self.left_in(answer, "Contents")]
+        except S3Error as exc:
+            raise exc.outcome(denied="S3-11") from exc
+
+    def left_in(self, answer: t.Mapping[str, t.Any], kind: str) -> t.Iterator[Left]:
+        for item in answer.get(kind) or []:
+            if {"Key", "LastModified"} <= item.keys() and self.is_of_another_run(str(item["Key"])):
+                marker = kind == "DeleteMarkers"
+                yield Left(
+                    key=str(item["Key"]),
+                    version=str(item.get("VersionId") or "") if marker else real_version(item),
+                    modified=item["LastModified"].timestamp(),
+                    shown=not marker and bool(item.get("IsLatest", True)),
+                )
+
+    def pages(self, operation: t.Callable[..., t.Any], *, prefix: str) -> t.Iterator[t.Mapping[str, t.Any]]:
+        """Each answer of a list: one has 1000 names, and of what others put below the folder there may be more."""
+        place: dict[str, t.Any] = {}
+        for _ in range(MOST_PAGES):
+            answer = self.call(operation, Prefix=prefix, **place)
+            yield answer
+            before = place
+            place = {PLACES[name]: answer[name] for name in PLACES if answer.get(name)}
+            if not answer.get("IsTruncated") or not place or place == before:
+                return
+        raise Warned(f"more than {MOST_PAGES} pages of names below {prefix}, of which the rest was not looked at")
 
     def is_of_another_run(self, key: str) -> bool:
         """Whether a check gave this name; what others put below the folder is none of ours."""
@@ -926,7 +954,8 @@ class BucketExamination:
         prefixes = [self.bucket.folder, *(run + name for run in runs for name in (PARTS, ABANDONED))]
         try:
             for prefix in prefixes:
-                for upload in self.call(self.client.list_multipart_uploads, Prefix=prefix).get("Uploads") or []:
+                found = self.pages(self.client.list_multipart_uploads, prefix=prefix)
+                for upload in [upload for answer in found for upload in answer.get("Uploads") or []]:
                     if not self.is_of_another_run(upload["Key"]):
                         continue
                     if now - upload["Initiated"].timestamp() > LEFTOVER_AGE:
@@ -1165,12 +1194,13 @@ class Written:
 class Left:
     """An object, version or delete marker that another run has left; C(modified) is in seconds since 1970.
 
-    Version C(null) is a marker's; an object without a version has none.
+    Version C(null) is a marker's; an object without a version has none. C(shown) is what a plain list has.
     """
 
     key: str
     version: str
     modified: float
+    shown: bool
 
 
 @contextlib.contextmanager

@@ -1048,6 +1048,22 @@ def test_what_a_killed_check_left_is_reported_and_later_removed(bed: Bed, monkey
     assert contents(bed.store, bucket) == []
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_a_check_left_is_found_behind_more_than_a_list_holds(bed: Bed, listed: bool) -> None:
+    bucket = new_bucket(bed)
+    left = "flyte-onprem-check/20260101T000000Z-00000000/object"
+    for key in (*(f"flyte-onprem-check/00/{number:04}" for number in range(1001)), left):
+        s3_client(bed.store).put_object(Bucket=bucket, Key=key, Body=b"")
+
+    def deny(message: Message) -> Message | None:  # MinIO itself lists them to whoever may list
+        return s3_error(403, "AccessDenied") if "?versions" in message.path and not listed else None
+
+    with behind(bed, request=deny) as address:
+        result = bed.check(buckets=[bucket], endpoint=address, **bed.keys_of(make_user(bed.store, [bucket])))
+    assert result.statuses("warning") == ["S3-19"]
+    assert left.rpartition("/")[0] in result.row("S3-19")["observed"]
+
+
 def test_what_a_check_left_that_was_killed_in_an_upload_is_removed(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = new_bucket(bed)
     with interrupted(bed, bucket, signal.SIGKILL, at="partNumber=1"):
