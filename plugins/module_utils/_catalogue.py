@@ -1265,16 +1265,17 @@ FLYTE = (
     ),
     Entry(
         id="FLYTE-28",
-        title="What was uploaded to {endpoint} comes back with Flyte's signed URL",
+        title="Flyte hands out a signed URL for downloads",
+        expected="a URL from /api/v1/dataproxy/artifact_urn for the object that was uploaded",
+        cause="Flyte signs uploads and not downloads; the console and clients fetch inputs and outputs by these.",
+        fix="Look at the log of Flyte's pod, and at storage and signedURL in its configuration.",
+    ),
+    Entry(
+        id="FLYTE-29",
+        title="What was uploaded comes back from {endpoint} with Flyte's signed URL",
         expected="the same 5 MiB",
-        cause=(
-            "The console and clients fetch inputs and outputs this way; Flyte did not sign for it, or what lies before "
-            "the store changes or cuts its answers."
-        ),
-        fix=(
-            "If Flyte refused, look at the log of its pod and at storage.signedURL in its configuration. If another "
-            "content came back, ask the store past every proxy: run s3_bucket_check with the store's own address."
-        ),
+        cause="What lies before the store changes its answers or cuts them short.",
+        fix="Ask the store past every proxy: run s3_bucket_check with the store's own address.",
     ),
     Entry(
         id="FLYTE-30",

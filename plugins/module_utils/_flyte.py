@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import datetime
-import functools
 import hashlib
 import json
 import re
@@ -23,6 +22,7 @@ import ssl
 import time
 import typing as t
 from dataclasses import dataclass
+from http.client import HTTPException
 from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.flyte.onprem.plugins.module_utils import _kubernetes, _reach
@@ -59,7 +59,7 @@ _NO_GRPC_ROUTE = "FLYTE-21"
 _WRONG_SCHEME = "TLS-14"
 _ELSEWHERE = "FLYTE-25"
 _UPLOAD = "FLYTE-24"
-_DOWNLOAD = "FLYTE-28"
+_DOWNLOAD = "FLYTE-29"
 
 # What a server that speaks TLS answers to plain HTTP holds this word (Go's net/http, NGINX).
 _SPEAKS_TLS = b"HTTPS"
@@ -481,7 +481,7 @@ def probe_upload(
 
     signed = report.check("FLYTE-23", sign, after=[*silence(report), after])
     if not given:
-        for id in (_UPLOAD, _DOWNLOAD) if find else (_UPLOAD,):
+        for id in (_UPLOAD, "FLYTE-28", _DOWNLOAD) if find else (_UPLOAD,):
             report.blocked(id, after=[signed], endpoint="the object store", bucket="")
         return
     url = given[0]
@@ -509,19 +509,59 @@ def probe_upload(
         return f"{len(content)} bytes were accepted"
 
     stored = report.check(_UPLOAD, put, after=[reached], **store)
-    if find is None:
-        return
+    if find is not None:
+        _probe_download(report, target, url, content, find=find, store=store, after=stored)
 
-    def get(find: t.Callable[[Target, str], Json]) -> str:
-        back = signed_url(find(target, url.native))
-        found = request(target, back.address, "GET", back.path)
+
+def _probe_download(
+    report: Report,
+    target: Target,
+    url: SignedUrl,
+    content: bytes,
+    *,
+    find: t.Callable[[Target, str], Json],
+    store: t.Mapping[str, str],
+    after: Check,
+) -> None:
+    """Add the rows from asking where to fetch what was uploaded to its comparison."""
+    given: list[SignedUrl] = []
+
+    def sign() -> str:
+        given.append(signed_url(find(target, url.native)))
+        return f"a URL at {given[0].address.endpoint}"
+
+    signed = report.check("FLYTE-28", sign, after=[*silence(report), after])
+    if not given:
+        report.blocked(_DOWNLOAD, after=[signed], **store)
+        return
+    address = given[0].address
+    reached = signed
+    if address.endpoint != url.address.endpoint:
+        reached = _reach.reach(
+            report, address, ids=REACH_STORE, ca_file=target.ca_file, timeout=target.timeout, after=[signed]
+        )
+
+    def get() -> str:
+        try:
+            found = request(target, address, "GET", given[0].path)
+        except Failed as exc:
+            if isinstance(exc.__cause__, HTTPException):  # an answer, which breaks off or never ends
+                raise Failed(exc.observed) from exc
+            raise
+        if found.status == 404 and (parse_error(found.body) or ("NoSuchKey",))[0] == "NoSuchKey":
+            raise Failed(
+                "GET gave HTTP 404: what was just uploaded is not there",
+                cause="Behind this address there are several stores that do not know of each other's objects, or Flyte "
+                "signs for another object than it was asked for.",
+            )
         if found.status != 200:
             raise store_refusal(found, "GET", denied="S3-13")
         if found.body != content:
             raise Failed(f"{len(found.body)} bytes came back, and they are not the {len(content)} that were uploaded")
         return f"{len(content)} bytes came back unchanged"
 
-    report.check(_DOWNLOAD, functools.partial(get, find), after=[*silence(report), stored], **store)
+    there = {**store, "endpoint": address.endpoint, "public_endpoint": address.endpoint, "host": address.host}
+    report.check(_DOWNLOAD, get, after=[reached], **there)
 
 
 @dataclass(frozen=True)
@@ -545,6 +585,7 @@ def signed_url(answer: Json) -> SignedUrl:
     try:
         address = _reach.parse_url(url)
         bucket = urlsplit(native).netloc
+        native.encode()  # JSON can hold what no address can
     except ValueError as exc:
         # Not its words: they hold the URL.
         raise Failed("Flyte's answer holds no URL") from exc

@@ -361,9 +361,10 @@ def test_an_answer_without_a_url_does_not_show_what_it_holds(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_native_url_that_is_none_is_told() -> None:
+@pytest.mark.parametrize("native", ["s3://[bad/k", "s3://bucket/\ud800"])
+def test_a_native_url_that_is_none_is_told(native: str) -> None:
     with pytest.raises(Failed, match="no URL"):
-        signed_url({"signed_url": "https://s3.example.com/x?y=z", "native_url": "s3://[bad/k"})
+        signed_url({"signed_url": "https://s3.example.com/x?y=z", "native_url": native})
 
 
 @pytest.mark.parametrize(("name", "value"), [("x-a", "b\r\nx-c: secret"), ("x a", "secret"), ("x-a", "secret\u2026")])
