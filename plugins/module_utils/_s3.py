@@ -866,9 +866,16 @@ class BucketExamination:
         found = self.left_by_others()
         old = [item for item in found if now - item.modified > LEFTOVER_AGE]
         young = [item for item in found if item not in old]
+        may_remove = self.passed("S3-14")
+        uploads, unlisted = 0, ""
+        if may_remove:
+            uploads, unlisted = self.abort_old_uploads({self.run_of(item.key) for item in old}, now=now)
+        # Nothing else tells that an upload of that run may be unfinished.
+        marks = [item for item in old if unlisted and item.shown and item.key == self.run_of(item.key) + MARK]
+        kept = {item.key for item in marks}
+        old = [item for item in old if item.key not in kept]
         stay = list(old)
         refusal = ""
-        may_remove = self.passed("S3-14")
         for item in old if may_remove else []:
             try:
                 self.remove_left(item)
@@ -876,11 +883,21 @@ class BucketExamination:
             except S3Error as exc:
                 refusal = f"; {exc}"
         removed = len(old) - len(stay)
-        uploads = self.abort_old_uploads({self.run_of(item.key) for item in old}, now=now) if may_remove else 0
         if stay:
             raise Warned(f"{len(stay)} objects of earlier checks stay: {self.describe(stay, now)}{refusal}")
         if young:
             raise Warned(f"{len(young)} objects, perhaps of a check that runs: {self.describe(young, now)}")
+        if marks:
+            raise Warned(
+                f"{len(marks)} earlier checks were ended while an upload may have been unfinished, and uploads cannot "
+                f"be listed: {self.describe(marks, now)}; {unlisted}",
+                cause="A check was killed during an upload in parts, and this user may not list unfinished uploads.",
+                fix=(
+                    f"Let an administrator abort the unfinished uploads below {self.bucket.folder} in bucket "
+                    f"{self.bucket.name} (mc rm --incomplete --recursive --force), and then delete what is below it. "
+                    "With the right s3:ListBucketMultipartUploads the next check does both."
+                ),
+            )
         if removed + uploads:
             return f"removed of an earlier check: {removed} objects, {uploads} unfinished uploads"
         return "nothing"
@@ -947,8 +964,8 @@ class BucketExamination:
             ages[run] = max(ages.get(run, 0), now - item.modified)
         return ", ".join(f"{run} ({describe_age(age)} old)" for run, age in sorted(ages.items())[:5])
 
-    def abort_old_uploads(self, runs: t.Collection[str], *, now: float) -> int:
-        """Unfinished uploads, where the policy lets them be listed, which Flyte does not need."""
+    def abort_old_uploads(self, runs: t.Collection[str], *, now: float) -> tuple[int, str]:
+        """How many unfinished uploads were aborted, and why not all: Flyte does not need the right to list them."""
         count = 0
         # By their exact names as well: MinIO lists them in no other way.
         prefixes = [self.bucket.folder, *(run + name for run in runs for name in (PARTS, ABANDONED))]
@@ -961,9 +978,9 @@ class BucketExamination:
                     if now - upload["Initiated"].timestamp() > LEFTOVER_AGE:
                         self.call(self.client.abort_multipart_upload, Key=upload["Key"], UploadId=upload["UploadId"])
                         count += 1
-        except S3Error:
-            pass  # the row is about what can be seen
-        return count
+        except S3Error as exc:
+            return count, str(exc)
+        return count, ""
 
     def clean_up(self) -> None:
         """Remove all that this run wrote; what stays is named among the facts."""

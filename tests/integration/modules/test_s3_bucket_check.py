@@ -43,7 +43,7 @@ from support.servers import (
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     Arrange = Callable[["Bed"], Iterator[dict[str, Any]]]
 
@@ -1085,6 +1085,37 @@ def test_what_a_check_left_that_was_killed_in_an_upload_is_removed(bed: Bed, mon
     assert contents(bed.store, bucket) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_mark_of_an_upload_that_no_list_shows_is_kept(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    bucket = new_bucket(bed)
+    # The answer by which the check would know the upload comes when it is gone.
+    killed = interrupted(
+        bed, bucket, number, method="POST", at="/abandoned?uploads", rights=ENOUGH, timeout=TIMEOUT, late=5 * TIMEOUT
+    )
+    with killed as path:
+        abandoned = [path.partition("?")[0].removeprefix(f"/{bucket}/")]
+    mark = abandoned[0].replace("abandoned", "running")
+    later = time.time() + 400
+    monkeypatch.setattr("ansible_collections.flyte.onprem.plugins.module_utils._s3.time.time", lambda: later)
+    with behind(bed, answer=shifted(400)) as address:
+        given = {"endpoint": address, "public_endpoint": bed.store.endpoint, "buckets": [bucket]}
+        for _ in range(2):
+            report = bed.check(**given, **bed.keys_of(make_user(bed.store, [bucket])))
+            row = report.row("S3-19")
+            assert row["status"] == "warning"
+            assert mark.rpartition("/")[0] in row["observed"]
+            assert "s3:ListBucketMultipartUploads" in row["fix"]
+            assert set(contents(bed.store, bucket)) - set(abandoned) == {mark}
+        assert uploads_of(bed, bucket, abandoned[0]) == abandoned
+        # Whoever may list them removes both.
+        user = make_user(bed.store, [bucket], {*ENOUGH, "s3:ListBucketMultipartUploads"})
+        report = bed.check(**given, **bed.keys_of(user))
+    assert report.row("S3-19")["observed"] == "removed of an earlier check: 1 objects, 1 unfinished uploads"
+    assert uploads_of(bed, bucket, abandoned[0]) == contents(bed.store, bucket) == []
+
+
 def uploads_of(bed: Bed, bucket: str, key: str) -> list[str]:
     answer = s3_client(bed.store).list_multipart_uploads(Bucket=bucket, Prefix=key)
     return [upload["Key"] for upload in answer.get("Uploads", [])]
@@ -1132,8 +1163,21 @@ def test_versions_that_a_killed_check_left_are_removed_for_good(bed: Bed, monkey
 
 
 @contextlib.contextmanager
-def interrupted(bed: Bed, bucket: str, number: int, *, method: str = "PUT", at: str = "/object") -> Iterator[str]:
-    """Run the check in a process of its own; signal once it has sent a request with C(at) in its path; yield that."""
+def interrupted(
+    bed: Bed,
+    bucket: str,
+    number: int,
+    *,
+    method: str = "PUT",
+    at: str = "/object",
+    rights: Iterable[str] = (*ENOUGH, "s3:ListBucketMultipartUploads"),
+    timeout: float = 10,
+    late: float = 0.2,
+) -> Iterator[str]:
+    """Run the check in a process of its own; signal once it has sent a request with C(at) in its path; yield that.
+
+    The answer to that request comes C(late) seconds after the signal.
+    """
     process: list[subprocess.Popen[bytes]] = []
     sent: list[str] = []
 
@@ -1141,11 +1185,11 @@ def interrupted(bed: Bed, bucket: str, number: int, *, method: str = "PUT", at: 
         if request.method == method and at in request.path and not sent:
             sent.append(request.path)
             process[0].send_signal(number)
-            time.sleep(0.2)
+            time.sleep(late)
 
     with behind(bed, answer=interrupt) as address:
-        user = make_user(bed.store, [bucket], {*ENOUGH, "s3:ListBucketMultipartUploads"})
-        arguments = bed.arguments(endpoint=address, buckets=[bucket], timeout=10, **bed.keys_of(user))
+        user = make_user(bed.store, [bucket], rights)
+        arguments = bed.arguments(endpoint=address, buckets=[bucket], timeout=timeout, **bed.keys_of(user))
         code = (
             "import sys, json; from support.modules import run_module;"
             "from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check;"
