@@ -678,7 +678,8 @@ class BucketExamination:
             back = self.signed_request("get_object", "GET", key)[1]
         except SignedRefusal as exc:
             if exc.missing:
-                raise Failed(f"{exc.observed}, for what was written by signed URL", id=self.lost_by_signed_url) from exc
+                seen = f"what was written by signed URL is not found by one: {exc.observed}"
+                raise Failed(seen, id=self.lost_by_signed_url) from exc
             raise
         same(back, content)
         return f"{len(content)} bytes up and down in {(time.monotonic() - started) * 1000:.0f} ms"
