@@ -483,6 +483,21 @@ S3 = (
         ),
         fix="Give the key again as the store shows it; from a file: lookup('ansible.builtin.file', path) | trim.",
     ),
+    Entry(
+        id="S3-47",
+        title="What is written to bucket {bucket} is found again, and what is deleted is gone",
+        expected="at each request what the requests before it have done",
+        cause=(
+            "One address leads in turn to several stores that do not share their data (behind a load balancer, or a "
+            "name with several addresses), or a proxy or cache before the store answers requests itself that it should "
+            "pass on."
+        ),
+        fix=(
+            "Give the address of one server of the store as endpoint: if that passes, let the address lead to one "
+            "store only (MinIO servers share data only when started as one cluster), and let proxies pass every PUT, "
+            "POST and DELETE on."
+        ),
+    ),
 )
 
 # Context of the PostgreSQL entries: {endpoint}, {host}, {port}, {database}, {user}, {sslmode}, {timeout}, {schema},

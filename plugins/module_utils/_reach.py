@@ -106,15 +106,18 @@ def reach(
     retries: int = 0,
     server_name: str = "",
     after: t.Iterable[Check] = (),
+    accepted: dict[str, str] | None = None,
 ) -> Check:
     """Add rows for name, port and, with https, certificate; the last one is what all else depends on.
 
-    C(server_name) is what the certificate must be for, where that is not the host's own name.
+    C(server_name) is what the certificate must be for, where that is not the host's own name. C(accepted) takes the
+    host with the address that accepted, of perhaps several.
     """
     context = {"endpoint": address.endpoint, "host": address.host}
     deadline = time.monotonic() + timeout
     found: list[tuple[t.Any, ...]] = []
     held: list[socket.socket] = []
+    passed_over: dict[str, str] = {}
 
     def resolve() -> str:
         # Once, whatever retries says: a name that is unknown now is unknown half a second later.
@@ -127,13 +130,17 @@ def reach(
     def connect_port() -> str:
         started = time.monotonic()
         try:
-            held.append(connect(found, deadline=deadline, retries=retries))
+            held.append(connect(found, deadline=deadline, retries=retries, passed_over=passed_over))
         except TIMED_OUT as exc:
             raise Failed(f"no answer within {timeout:g} seconds", id=ids.way) from exc
         except OSError as exc:
             lost = exc.errno in NO_ROUTE
             raise Failed(f"{exc.strerror or exc}", id=ids.way if lost else ids.port) from exc
-        return f"connected to {held[0].getpeername()[0]} in {(time.monotonic() - started) * 1000:.0f} ms"
+        peer = str(held[0].getpeername()[0])
+        if accepted is not None:
+            accepted[address.host] = peer
+        others = "".join(f"; {other}: {seen}" for other, seen in passed_over.items() if other != peer)
+        return f"connected to {peer} in {(time.monotonic() - started) * 1000:.0f} ms{others}"
 
     try:
         row = report.check(ids.name, resolve, after=after, **context)
@@ -176,7 +183,7 @@ def certificate_rows(
         trust = ssl.create_default_context(cafile=ca_file or None)
         connection.settimeout(max(0.1, deadline - time.monotonic()))
         try:
-            with trust.wrap_socket(connection, server_hostname=host) as tls:
+            with wrapped(connection, trust, host) as tls:
                 certificate.update(tls.getpeercert() or {})
                 return str(tls.version())
         except ssl.SSLCertVerificationError as exc:
@@ -228,6 +235,14 @@ def certificate_rows(
     return row
 
 
+def wrapped(connection: socket.socket, trust: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    """Shake hands. Raises C(OSError), also for a name that no certificate can have."""
+    try:
+        return trust.wrap_socket(connection, server_hostname=host)
+    except UnicodeError as exc:
+        raise OSError(errno.EINVAL, f"not a host name ({exc})") from exc
+
+
 def wrong_scheme(address: Address, seen: str) -> Failed:
     """The outcome for an address that says http where TLS is served, or the reverse."""
     other = replace(address, scheme="http" if address.tls else "https")
@@ -260,7 +275,7 @@ def speaks_tls(address: Address, *, deadline: float) -> bool:
     try:
         with (
             _connected(address, deadline=deadline) as connection,
-            context.wrap_socket(connection, server_hostname=address.host),
+            wrapped(connection, context, address.host),
         ):
             return True
     except ssl.SSLError as exc:
@@ -307,13 +322,25 @@ def lookup_problem(exc: OSError, *, timeout: float) -> str:
     return f"{exc.strerror or exc}"
 
 
-def connect(addresses: t.Sequence[tuple[t.Any, ...]], *, deadline: float, retries: int) -> socket.socket:
+# Where a connection was accepted; a name may have other addresses that each cost a wait.
+_ACCEPTED: set[tuple[t.Any, ...]] = set()
+
+
+def connect(
+    addresses: t.Sequence[tuple[t.Any, ...]],
+    *,
+    deadline: float,
+    retries: int,
+    passed_over: dict[str, str] | None = None,
+) -> socket.socket:
     """Connect to the first address that accepts, each with its share of the time left.
 
-    A refusal is tried C(retries) times more, half a second apart, for a service that just starts.
+    One that has accepted before comes first. A refusal is tried C(retries) times more, half a second apart, for a
+    service that just starts. C(passed_over) takes the addresses that did not accept, each with what was seen.
     Raises the last C(OSError); C(TimeoutError) when the time is up.
     """
     last: OSError = TimeoutError("timed out")
+    addresses = sorted(addresses, key=lambda info: info[4] not in _ACCEPTED)
     for attempt in range(retries + 1):
         if attempt:
             time.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
@@ -325,10 +352,15 @@ def connect(addresses: t.Sequence[tuple[t.Any, ...]], *, deadline: float, retrie
             connection.settimeout(left / (len(addresses) - index))
             try:
                 connection.connect(where)
+                _ACCEPTED.add(where)
                 return connection
             except OSError as exc:
                 connection.close()
+                _ACCEPTED.discard(where)
                 last = exc
+                if passed_over is not None:
+                    late = isinstance(exc, TIMED_OUT)
+                    passed_over[str(where[0])] = "no answer" if late else str(exc.strerror or exc)
         if not isinstance(last, ConnectionRefusedError):
             break
     raise last

@@ -27,6 +27,8 @@ DENIED = frozenset(("AccessDenied", "AllAccessDisabled", "Forbidden", "Unauthori
 
 NO_BUCKET = frozenset(("NoSuchBucket", "404", "NotFound"))
 NO_OBJECT = frozenset(("NoSuchKey", "NoSuchVersion", "404", "NotFound"))
+# Where a code that stands for any of both, the answer to HEAD having no body, does not mean the bucket.
+OF_AN_OBJECT = ("HeadObject", "GetObject")
 
 # Worth another try: the store or a proxy before it is busy or has just started.
 TRANSIENT = frozenset(
@@ -86,14 +88,16 @@ FAULTS: dict[str, str] = {
             "BadRequest", "EntityTooSmall", "ExcessData", "IncompleteBody", "InvalidArgument", "InvalidDigest",
             "InvalidPart", "InvalidPartNumber", "InvalidPartOrder", "InvalidRange", "InvalidRequest", "MalformedDate",
             "MalformedXML", "MetadataTooLarge", "MissingContentLength", "MissingContentMD5", "MissingFields",
-            "MissingHeaders", "MissingRequestBodyError", "MissingSecurityHeader", "NoSuchUpload",
-            "PreconditionFailed", "RequestHeaderSectionTooLarge", "UnexpectedContent", "400", "411", "412",
+            "MissingHeaders", "MissingRequestBodyError", "MissingSecurityHeader", "PreconditionFailed",
+            "RequestHeaderSectionTooLarge", "UnexpectedContent", "400", "411", "412",
         ),
         "S3-44": (
             "ExistingObjectIsDirectory", "ExistingObjectIsFile", "InvalidURI", "KeyTooLongError",
             "XMinioInvalidObjectName", "XMinioInvalidResourceName", "XMinioInvalidUTF",
             "XMinioObjectExistsAsDirectory", "XMinioParentIsObject",
         ),
+        # Nothing is asked for that was not written before.
+        "S3-47": ("NoSuchKey", "NoSuchUpload", "NoSuchVersion"),
         "TLS-14": ("XMinioInsecureClientRequest",),
     }.items()
     for code in codes
@@ -142,6 +146,8 @@ class S3Error(Exception):
         """The id of the check whose fault this is; C(S3-39) where no table has it."""
         if self.told_by_words:
             return self.told_by_words
+        if self.operation in OF_AN_OBJECT and self.code in NO_OBJECT:
+            return FAULTS["NoSuchKey"]
         if self.code in FAULTS:
             return FAULTS[self.code]
         if self.code.startswith("KMS."):

@@ -23,7 +23,8 @@ description:
     The task fails when RV(passed) is V(false), unless O(report_only=true).
   - What it writes is below C(flyte-onprem-check/) under the bucket's prefix and is removed again, also after a failure.
     What a killed run left, the next run removes once it is five minutes old, and reports until then, with folder and
-    age. Its unfinished uploads and old versions are found only with the rights to list them, which Flyte does not need.
+    age. Its unfinished uploads and old versions are found only with the rights to list them, which Flyte does not need;
+    where an upload may be unfinished and is not found, C(running) in the run's folder stays, and is reported.
   - In a bucket with object lock the first object stays until its retention ends; nothing more is written to it then.
 requirements:
   - boto3 >= 1.26

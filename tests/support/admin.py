@@ -69,14 +69,22 @@ def policy_document(buckets: Iterable[str], rights: Iterable[str]) -> dict[str, 
 
 
 def make_user(
-    server: Minio, buckets: Iterable[str], rights: Iterable[str] = ENOUGH, *, denied: Iterable[str] = ()
+    server: Minio,
+    buckets: Iterable[str],
+    rights: Iterable[str] = ENOUGH,
+    *,
+    denied: Iterable[str] = (),
+    user: User | None = None,
 ) -> User:
-    """A new user with exactly these rights; MinIO takes some rights along with others unless they are denied."""
+    """A new user, with these keys or any, with exactly these rights.
+
+    MinIO takes some rights along with others unless they are denied.
+    """
     buckets = list(buckets)
     document = policy_document(buckets, rights)
     if denied:
         document["Statement"].append({"Effect": "Deny", "Action": list(denied), "Resource": ["arn:aws:s3:::*"]})
-    user = User(access_key="user-" + os.urandom(4).hex(), secret_key=os.urandom(12).hex())
+    user = user or User(access_key="user-" + os.urandom(4).hex(), secret_key=os.urandom(12).hex())
     admin = admin_client(server)
     admin.user_add(user.access_key, user.secret_key)
     admin.policy_add(user.access_key, policy=document)

@@ -18,7 +18,8 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+from unittest import mock
 
 from support.bundle import artifact, program
 
@@ -269,6 +270,17 @@ class Hooks:
     answer: object = field(default=lambda request, answer: None)
 
 
+def ask(upstream: S3Server, request: Message) -> Message:
+    """The answer of a store to a request as it is."""
+    connection = _connect(upstream, timeout=30)
+    headers = {name: value for name, value in request.headers.items() if name != "expect"}
+    connection.request(request.method, request.path, body=request.body or None, headers=headers)
+    answer = connection.getresponse()
+    with contextlib.closing(connection):
+        given = {name.lower(): value for name, value in answer.getheaders()}
+        return Message(request.method, request.path, given, answer.read(), answer.status)
+
+
 @contextlib.contextmanager
 def proxy(upstream: S3Server, hooks: Hooks, *, tls: Leaf | None = None) -> Iterator[str]:
     """Forward to C(upstream); yields the proxy's address."""
@@ -280,7 +292,7 @@ def proxy(upstream: S3Server, hooks: Hooks, *, tls: Leaf | None = None) -> Itera
             length = int(self.headers.get("content-length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Message(self.command, self.path, headers, self.rfile.read(length))
-            answer = hooks.request(request) or self.ask(request)
+            answer = hooks.request(request) or ask(upstream, request)
             hooks.answer(request, answer)
             self.send_response_only(answer.status)
             for name, value in answer.headers.items():
@@ -303,15 +315,6 @@ def proxy(upstream: S3Server, hooks: Hooks, *, tls: Leaf | None = None) -> Itera
                 for _ in range(answer.missing if answer.trickles else 0):
                     self.wfile.write(b" ")
                     time.sleep(0.1)
-
-        def ask(self, request: Message) -> Message:
-            connection = _connect(upstream, timeout=30)
-            headers = {name: value for name, value in request.headers.items() if name != "expect"}
-            connection.request(request.method, request.path, body=request.body or None, headers=headers)
-            answer = connection.getresponse()
-            with contextlib.closing(connection):
-                given = {name.lower(): value for name, value in answer.getheaders()}
-                return Message(request.method, request.path, given, answer.read(), answer.status)
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815
 
@@ -395,11 +398,11 @@ def server_that_sends(start: bytes, then: bytes, times: int, *, pause: float = 0
 
 
 @contextlib.contextmanager
-def black_hole() -> Iterator[int]:
-    """A port to which packets are lost: Linux drops connection requests once the queue is full."""
+def black_hole(address: str = LOOPBACK, port: int = 0) -> Iterator[int]:
+    """A port, any or this one, to which packets are lost: Linux drops connection requests once the queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
-        listener.bind((LOOPBACK, 0))
+        listener.bind((address, port))
         listener.listen(0)
         for _ in range(4):
             filler = stack.enter_context(socket.socket())
@@ -407,6 +410,19 @@ def black_hole() -> Iterator[int]:
             with contextlib.suppress(BlockingIOError):
                 filler.connect(listener.getsockname())
         yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def resolving_to(name: str, *addresses: str) -> Iterator[None]:
+    """Let this process find several addresses for a name, in this order."""
+    original = socket.getaddrinfo
+
+    def getaddrinfo(host: object, *args: Any, **kwargs: Any) -> Any:
+        hosts = addresses if host == name else (host,)
+        return [info for each in hosts for info in original(each, *args, **kwargs)]
+
+    with mock.patch.object(socket, "getaddrinfo", getaddrinfo):
+        yield
 
 
 def own_address() -> str:

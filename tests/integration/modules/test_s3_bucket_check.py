@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -24,12 +25,25 @@ import pytest
 from support.admin import ENOUGH, User, admin_client, contents, make_user, s3_client
 from support.modules import Result, run_module
 from support.pki import Authority
-from support.servers import Hooks, Message, Minio, black_hole, free_port, greeting_port, proxy, silent_port, traefik
+from support.servers import (
+    Hooks,
+    Message,
+    Minio,
+    ask,
+    black_hole,
+    free_port,
+    greeting_port,
+    minio,
+    proxy,
+    resolving_to,
+    silent_port,
+    traefik,
+)
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     Arrange = Callable[["Bed"], Iterator[dict[str, Any]]]
 
@@ -93,6 +107,18 @@ def html(status: int) -> Message:
 def s3_error(status: int, code: str) -> Message:
     body = f"<Error><Code>{code}</Code><Message>words</Message></Error>".encode()
     return Message("", "", {"content-type": "application/xml"}, body, status)
+
+
+@contextlib.contextmanager
+def twin_of(bed: Bed, **rights: Any) -> Iterator[Minio]:
+    """Another store, with a bucket and a user of the same name and keys."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        minio(Path(directory) / "twin", region=bed.store.region) as twin,
+    ):
+        s3_client(twin).create_bucket(Bucket=bed.bucket)
+        make_user(twin, [bed.bucket], user=bed.user, **rights)
+        yield twin
 
 
 # Faults: what is produced, the check that it must fail or warn about, and that nothing else does.
@@ -477,6 +503,98 @@ def proxy_that_changes_content(bed):
         yield {"endpoint": address}
 
 
+@fault("S3-47")
+def two_stores_at_one_address_that_take_turns(bed):
+    turn: list[bool] = []
+
+    def take(message: Message) -> Message | None:
+        if "authorization" not in message.headers and "X-Amz-Signature" not in message.path:
+            return None
+        turn.append(True)
+        return ask(twin, message) if len(turn) % 2 else None
+
+    with twin_of(bed) as twin, behind(bed, request=take) as address:
+        yield {"endpoint": address}
+        # The other one is looked at for every fault.
+        assert contents(twin, bed.bucket) == []
+
+
+@fault("S3-47")
+def two_stores_at_one_address_for_reading_and_writing(bed):
+    with twin_of(bed) as twin, behind(bed, request=lambda m: ask(twin, m) if m.method == "GET" else None) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def second_store_that_has_not_the_large_object(bed):
+    def head(message: Message) -> Message | None:
+        return ask(twin, message) if message.method == "HEAD" and "/parts" in message.path else None
+
+    with twin_of(bed) as twin, behind(bed, request=head) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def second_store_that_knows_no_upload(bed):
+    with (
+        twin_of(bed) as twin,
+        behind(bed, request=lambda m: ask(twin, m) if "partNumber" in m.path else None) as address,
+    ):
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def proxy_that_swallows_uploads(bed):
+    def swallow(message: Message) -> Message | None:
+        return Message("", "", {"etag": '"0"'}, b"") if message.method == "PUT" and "/object" in message.path else None
+
+    with behind(bed, request=swallow) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def proxy_that_swallows_uploads_by_signed_url(bed):
+    with behind(bed, request=lambda m: Message("", "", {}, b"") if "/signed?" in m.path else None) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def proxy_that_swallows_deletions(bed):
+    # In a bucket of its own: what is written there stays.
+    bucket = new_bucket(bed)
+    with behind(bed, request=lambda m: Message("", "", {}, b"", 204) if m.method == "DELETE" else None) as address:
+        yield {"endpoint": address, "buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket]))}
+
+
+@fault("S3-47")
+def proxy_that_answers_deletions_with_a_page(bed):
+    # In a bucket of its own: what is written there stays.
+    bucket = new_bucket(bed)
+    with behind(bed, request=lambda m: html(200) if m.method == "DELETE" else None) as address:
+        yield {"endpoint": address, "buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket]))}
+
+
+@fault("S3-47")
+def proxy_that_swallows_the_end_of_an_upload(bed):
+    def swallow(message: Message) -> Message | None:
+        return Message("", "", {}, b"", 204) if message.method == "DELETE" and "uploadId" in message.path else None
+
+    with behind(bed, request=swallow) as address:
+        yield {"endpoint": address}
+
+
+@fault("S3-47")
+def proxy_that_swallows_some_deletions(bed):
+    # In a bucket of its own: what is written there stays.
+    bucket = new_bucket(bed)
+
+    def swallow(message: Message) -> Message | None:
+        return Message("", "", {}, b"", 204) if message.method == "DELETE" and "/parts" in message.path else None
+
+    with behind(bed, request=swallow) as address:
+        yield {"endpoint": address, "buckets": [bucket], **bed.keys_of(make_user(bed.store, [bucket]))}
+
+
 @fault("S3-23")
 def store_that_stalls_in_the_middle(bed):
     def stall(message: Message) -> Message | None:
@@ -546,8 +664,27 @@ def public_endpoint_that_is_a_web_page(bed):
 
 
 @fault("S3-35")
-def public_endpoint_of_another_store(bed):
+def public_endpoint_of_a_store_that_knows_no_such_user(bed):
     with behind(bed, request=lambda message: s3_error(403, "InvalidAccessKeyId")) as address:
+        yield {"public_endpoint": address}
+
+
+@fault("S3-35")
+def public_endpoint_of_another_store_with_the_same_user(bed):
+    with twin_of(bed) as twin:
+        yield {"public_endpoint": twin.endpoint}
+        assert contents(twin, bed.bucket) == []
+
+
+@fault("S3-35")
+def public_endpoint_of_which_only_the_downloads_lead_to_another_store(bed):
+    with twin_of(bed) as twin, behind(bed, request=lambda m: ask(twin, m) if m.method == "GET" else None) as address:
+        yield {"public_endpoint": address}
+
+
+@fault("S3-35")
+def public_proxy_that_swallows_uploads(bed):
+    with behind(bed, request=lambda m: Message("", "", {}, b"") if "/signed" in m.path else None) as address:
         yield {"public_endpoint": address}
 
 
@@ -632,6 +769,29 @@ def test_names_are_pinned_and_stay_in_tls(bed: Bed) -> None:
     address = f"https://s3.example.com:{bed.store.port}"
     result = bed.check(endpoint=address, public_endpoint=address, resolve={"s3.example.com": "127.0.0.1"})
     assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+
+
+@pytest.mark.parametrize("option", ["endpoint", "public_endpoint"])
+def test_a_name_whose_first_address_is_dead_is_no_fault_but_told(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    tried: list[Any] = []
+
+    class Socket(socket.socket):
+        def connect(self, address: Any) -> None:
+            tried.append(address)
+            super().connect(address)
+
+    with behind(bed) as address:
+        dead = ("127.0.0.9", int(address.rpartition(":")[2]))
+        with black_hole(*dead), resolving_to("s3.example.com", dead[0], "127.0.0.1"):
+            monkeypatch.setattr(socket, "socket", Socket)
+            result = bed.check(**{option: address.replace("127.0.0.1", "s3.example.com")})
+    assert {row["status"] for row in result["checks"]} == {"passed"}, result["msg"]
+    seen = [row["observed"] for row in result["checks"] if row["id"] == "S3-21"]
+    assert seen[-1].endswith(" ms; 127.0.0.9: no answer")
+    # Each further wait would cost a part of the time that an answer has.
+    assert tried.count(dead) == 1
 
 
 def test_a_traefik_that_passes_the_host_is_no_fault(bed: Bed, tmp_path: Path) -> None:
@@ -780,6 +940,67 @@ def test_check_mode_still_tells_a_denied_read(bed: Bed, right: str, id: str) -> 
 # What must not stay
 
 
+@pytest.mark.parametrize("at", ["", "/parts"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_stays_though_its_deletion_was_answered_is_named(bed: Bed, at: str, listed: bool) -> None:
+    bucket = new_bucket(bed)
+    user = make_user(bed.store, [bucket], ENOUGH if listed else set(ENOUGH) - {"s3:ListBucket"})
+
+    def swallow(message: Message) -> Message | None:
+        return Message("", "", {}, b"", 204) if message.method == "DELETE" and at in message.path else None
+
+    with behind(bed, request=swallow) as address:
+        result = bed.check(endpoint=address, buckets=[bucket], **bed.keys_of(user))
+    assert [*([] if listed else ["S3-11"]), "S3-47"] == result.statuses("failed")
+    left = [leftover["key"] for leftover in result["leftovers"]]
+    assert left == contents(bed.store, bucket)
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_two_stores_took_in_turns_is_removed_from_both(bed: Bed, first: int) -> None:
+    turn: list[str] = []
+
+    def take(message: Message) -> Message | None:
+        turn.append(message.path)
+        return ask(twin, message) if len(turn) % 2 == first else None
+
+    with twin_of(bed) as twin, behind(bed, request=take) as address:
+        result = bed.check(endpoint=address)
+        assert result.statuses("failed") == ["S3-47"]
+        assert result["leftovers"] == []
+        assert contents(twin, bed.bucket) == contents(bed.store, bed.bucket) == []
+
+
+def test_what_another_store_took_by_signed_url_and_does_not_let_go_is_named(bed: Bed) -> None:
+    with twin_of(bed, denied=["s3:DeleteObject"]) as twin:
+        result = bed.check(public_endpoint=twin.endpoint)
+        assert result.statuses("failed") == ["S3-35"]
+        left = [leftover["key"] for leftover in result["leftovers"]]
+        assert left == contents(twin, bed.bucket)
+    assert len(left) == 1
+
+
+def test_what_another_store_took_in_versions_is_removed(bed: Bed) -> None:
+    with twin_of(bed) as twin:
+        s3_client(twin).put_bucket_versioning(Bucket=bed.bucket, VersioningConfiguration={"Status": "Enabled"})
+        result = bed.check(public_endpoint=twin.endpoint)
+        assert result["leftovers"] == []
+        assert contents(twin, bed.bucket) == []
+
+
+def test_what_another_store_took_but_answered_too_late_is_removed(bed: Bed) -> None:
+    def wait(request: Message, _answer: Message) -> None:
+        if request.method == "PUT":
+            time.sleep(2 * TIMEOUT)
+
+    with twin_of(bed) as twin, proxy(twin, Hooks(answer=wait)) as address:
+        result = bed.check(public_endpoint=address)
+        assert result.statuses("failed") == ["S3-23"]
+        assert result["leftovers"] == []
+        assert contents(twin, bed.bucket) == []
+
+
 def test_what_may_not_be_deleted_is_named(bed: Bed) -> None:
     bucket = new_bucket(bed)
     user = make_user(bed.store, [bucket], set(ENOUGH) - {"s3:DeleteObject"})
@@ -827,6 +1048,22 @@ def test_what_a_killed_check_left_is_reported_and_later_removed(bed: Bed, monkey
     assert contents(bed.store, bucket) == []
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_a_check_left_is_found_behind_more_than_a_list_holds(bed: Bed, listed: bool) -> None:
+    bucket = new_bucket(bed)
+    left = "flyte-onprem-check/20260101T000000Z-00000000/object"
+    for key in (*(f"flyte-onprem-check/00/{number:04}" for number in range(1001)), left):
+        s3_client(bed.store).put_object(Bucket=bucket, Key=key, Body=b"")
+
+    def deny(message: Message) -> Message | None:  # MinIO itself lists them to whoever may list
+        return s3_error(403, "AccessDenied") if "?versions" in message.path and not listed else None
+
+    with behind(bed, request=deny) as address:
+        result = bed.check(buckets=[bucket], endpoint=address, **bed.keys_of(make_user(bed.store, [bucket])))
+    assert result.statuses("warning") == ["S3-19"]
+    assert left.rpartition("/")[0] in result.row("S3-19")["observed"]
+
+
 def test_what_a_check_left_that_was_killed_in_an_upload_is_removed(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = new_bucket(bed)
     with interrupted(bed, bucket, signal.SIGKILL, at="partNumber=1"):
@@ -846,6 +1083,37 @@ def test_what_a_check_left_that_was_killed_in_an_upload_is_removed(bed: Bed, mon
     assert "1 unfinished uploads" in report.row("S3-19")["observed"]
     assert unfinished() == []
     assert contents(bed.store, bucket) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_mark_of_an_upload_that_no_list_shows_is_kept(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    bucket = new_bucket(bed)
+    # The answer by which the check would know the upload comes when it is gone.
+    killed = interrupted(
+        bed, bucket, number, method="POST", at="/abandoned?uploads", rights=ENOUGH, timeout=TIMEOUT, late=5 * TIMEOUT
+    )
+    with killed as path:
+        abandoned = [path.partition("?")[0].removeprefix(f"/{bucket}/")]
+    mark = abandoned[0].replace("abandoned", "running")
+    later = time.time() + 400
+    monkeypatch.setattr("ansible_collections.flyte.onprem.plugins.module_utils._s3.time.time", lambda: later)
+    with behind(bed, answer=shifted(400)) as address:
+        given = {"endpoint": address, "public_endpoint": bed.store.endpoint, "buckets": [bucket]}
+        for _ in range(2):
+            report = bed.check(**given, **bed.keys_of(make_user(bed.store, [bucket])))
+            row = report.row("S3-19")
+            assert row["status"] == "warning"
+            assert mark.rpartition("/")[0] in row["observed"]
+            assert "s3:ListBucketMultipartUploads" in row["fix"]
+            assert set(contents(bed.store, bucket)) - set(abandoned) == {mark}
+        assert uploads_of(bed, bucket, abandoned[0]) == abandoned
+        # Whoever may list them removes both.
+        user = make_user(bed.store, [bucket], {*ENOUGH, "s3:ListBucketMultipartUploads"})
+        report = bed.check(**given, **bed.keys_of(user))
+    assert report.row("S3-19")["observed"] == "removed of an earlier check: 1 objects, 1 unfinished uploads"
+    assert uploads_of(bed, bucket, abandoned[0]) == contents(bed.store, bucket) == []
 
 
 def uploads_of(bed: Bed, bucket: str, key: str) -> list[str]:
@@ -895,8 +1163,21 @@ def test_versions_that_a_killed_check_left_are_removed_for_good(bed: Bed, monkey
 
 
 @contextlib.contextmanager
-def interrupted(bed: Bed, bucket: str, number: int, *, method: str = "PUT", at: str = "/object") -> Iterator[str]:
-    """Run the check in a process of its own; signal once it has sent a request with C(at) in its path; yield that."""
+def interrupted(
+    bed: Bed,
+    bucket: str,
+    number: int,
+    *,
+    method: str = "PUT",
+    at: str = "/object",
+    rights: Iterable[str] = (*ENOUGH, "s3:ListBucketMultipartUploads"),
+    timeout: float = 10,
+    late: float = 0.2,
+) -> Iterator[str]:
+    """Run the check in a process of its own; signal once it has sent a request with C(at) in its path; yield that.
+
+    The answer to that request comes C(late) seconds after the signal.
+    """
     process: list[subprocess.Popen[bytes]] = []
     sent: list[str] = []
 
@@ -904,11 +1185,11 @@ def interrupted(bed: Bed, bucket: str, number: int, *, method: str = "PUT", at: 
         if request.method == method and at in request.path and not sent:
             sent.append(request.path)
             process[0].send_signal(number)
-            time.sleep(0.2)
+            time.sleep(late)
 
     with behind(bed, answer=interrupt) as address:
-        user = make_user(bed.store, [bucket], {*ENOUGH, "s3:ListBucketMultipartUploads"})
-        arguments = bed.arguments(endpoint=address, buckets=[bucket], timeout=10, **bed.keys_of(user))
+        user = make_user(bed.store, [bucket], rights)
+        arguments = bed.arguments(endpoint=address, buckets=[bucket], timeout=timeout, **bed.keys_of(user))
         code = (
             "import sys, json; from support.modules import run_module;"
             "from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check;"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.admin import contents, s3_client
 from support.modules import Result, run_module
-from support.servers import SeaweedFS, seaweedfs, secret_of, traefik
+from support.servers import Hooks, SeaweedFS, proxy, seaweedfs, secret_of, traefik
 
 from ansible_collections.flyte.onprem.plugins.modules import s3_bucket_check
 
@@ -118,6 +118,28 @@ FAULTS = [
     ("no right to read", "S3-13", "failed", {"user": "no-read"}),
     ("objects that are locked", "S3-45", "warning", {"buckets": [LOCKED], "user": LOCKED}),
 ]
+
+
+PUBLIC = "public.example.com"
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.44"], ids=["unknown", "closed port"])
+def test_the_public_name_of_a_bucket_that_leads_nowhere_is_told_from_a_store_without_an_answer(
+    store: SeaweedFS, address: str
+) -> None:
+    names = {**dict.fromkeys((NAME, f"{DATA}.{NAME}", PUBLIC), "127.0.0.1"), f"{DATA}.{PUBLIC}": address}
+    with proxy(store, Hooks()) as public:
+        result = check(
+            store,
+            endpoint=f"https://{NAME}:{store.port}",
+            public_endpoint=public.replace("127.0.0.1", PUBLIC),
+            addressing_style="virtual",
+            resolve={name: to for name, to in names.items() if to},
+        )
+    assert result.statuses("failed") == ["S3-06"], result["msg"]
+    assert f"{DATA}.{PUBLIC}" in result.row("S3-06")["observed"]
+    assert result["leftovers"] == []
+    assert contents(store, DATA) == []
 
 
 @pytest.mark.parametrize(

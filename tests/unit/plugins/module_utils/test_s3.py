@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from typing import Any
 
 import pytest
-from support.servers import server_that_sends
+from support.servers import black_hole, free_port, resolving_to, server_that_sends
 
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import parse_url
+from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 from ansible_collections.flyte.onprem.plugins.module_utils._s3 import (
     Bucket,
     Store,
@@ -102,3 +105,47 @@ def test_an_answer_that_is_cut_or_endless_is_none(body: bytes, seen: str) -> Non
 def test_an_answer_of_the_announced_length_is_whole() -> None:
     with server_that_sends(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", b"x", 3) as address:
         assert http_request(parse_url(address), "GET", "/", ca_file=None, timeout=30)[2] == b"xxx"
+
+
+def test_the_first_address_of_a_name_may_be_dead(tried: list[Any]) -> None:
+    with server_that_sends(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", 0) as address:
+        port = parse_url(address).port
+        with black_hole("127.0.0.9", port), resolving_to("s3.example.com", "127.0.0.9", "127.0.0.1"):
+            tried.clear()  # those that fill the hole
+            for _ in range(2):
+                found = http_request(parse_url(f"http://s3.example.com:{port}"), "GET", "/", ca_file=None, timeout=1)
+                assert found[0] == 200
+    # It is not waited for a second time.
+    assert tried == [("127.0.0.9", port), ("127.0.0.1", port), ("127.0.0.1", port)]
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Each address that was tried, in order."""
+    addresses: list[Any] = []
+
+    class Socket(socket.socket):
+        def connect(self, address: Any) -> None:
+            addresses.append(address)
+            super().connect(address)
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    return addresses
+
+
+def test_a_resolver_that_hangs_costs_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: [given_up.wait()])
+    with pytest.raises(Failed, match=r"no answer from DNS within 0\.2 seconds"):  # else this would never end
+        http_request(parse_url("http://s3.example.com"), "GET", "/", ca_file=None, timeout=0.2)
+    given_up.set()
+
+
+@pytest.mark.parametrize("host", ["a..b", ".example", "x" * 64])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("resolve", [True, False])
+def test_what_is_no_host_name_is_a_row(scheme: str, host: str, resolve: bool) -> None:
+    address = parse_url(f"{scheme}://{host}:{free_port()}")
+    with pinned({host: "127.0.0.1"} if resolve else {}), pytest.raises(Failed) as caught:
+        http_request(address, "GET", "/", ca_file=None, timeout=5)
+    assert caught.value.id == "S3-23"

@@ -44,6 +44,8 @@ from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import (
         ("EntityTooLarge", 400, "S3-34"),
         ("413", 413, "S3-34"),
         ("KMS.NotFoundException", 400, "S3-36"),
+        ("NoSuchKey", 404, "S3-47"),
+        ("NoSuchUpload", 404, "S3-47"),
         ("NobodyKnows", 400, "S3-39"),
     ],
 )
@@ -65,9 +67,10 @@ CODES = {
         InvalidPartNumber InvalidPartOrder InvalidRegion InvalidRequest InvalidStorageClass InvalidTokenId
         KMS.DefaultKeyAlreadyConfiguredException KMS.NotFoundException KeyTooLongError MalformedDate MalformedXML
         MaxVersionsExceeded MetadataTooLarge MethodNotAllowed MissingContentLength MissingContentMD5 MissingFields
-        MissingHeaders MissingRequestBodyError MissingSecurityHeader NoSuchBucket NoSuchUpload NotImplemented
-        PreconditionFailed RequestTimeTooSkewed RequestTimeout ServerBusy SignatureDoesNotMatch SlowDownRead
-        SlowDownWrite TooManyRequests UnauthorizedAccess XAmzContentChecksumMismatch XAmzContentSHA256Mismatch
+        MissingHeaders MissingRequestBodyError MissingSecurityHeader NoSuchBucket NoSuchKey NoSuchUpload NoSuchVersion
+        NotImplemented PreconditionFailed RequestTimeTooSkewed RequestTimeout ServerBusy SignatureDoesNotMatch
+        SlowDownRead SlowDownWrite TooManyRequests UnauthorizedAccess XAmzContentChecksumMismatch
+        XAmzContentSHA256Mismatch
         XMinioAdminBucketQuotaExceeded XMinioBackendDown XMinioBucketMetadataNotInitialized XMinioEncryptionError
         XMinioIAMNotInitialized XMinioInsecureClientRequest XMinioInvalidIAMCredentials XMinioInvalidObjectName
         XMinioInvalidResourceName XMinioInvalidUTF XMinioObjectExistsAsDirectory XMinioObjectTampered
@@ -78,8 +81,8 @@ CODES = {
         EntityTooSmall ErrRequestBytesExceed ErrTooManyRequest ExistingObjectIsDirectory ExistingObjectIsFile
         IncompleteBody InternalError InvalidAccessKeyId InvalidArgument InvalidBucketName InvalidDigest InvalidPart
         InvalidPartOrder InvalidRequest InvalidStorageClass KeyTooLongError MalformedDate MalformedXML MethodNotAllowed
-        MissingFields NoSuchBucket NoSuchUpload NotImplemented PreconditionFailed QuotaExceeded RequestTimeTooSkewed
-        ServiceUnavailable SignatureDoesNotMatch SlowDown XAmzContentSHA256Mismatch
+        MissingFields NoSuchBucket NoSuchKey NoSuchUpload NotImplemented PreconditionFailed QuotaExceeded
+        RequestTimeTooSkewed ServiceUnavailable SignatureDoesNotMatch SlowDown XAmzContentSHA256Mismatch
     """,
     "AWS": """
         AccessDenied AccountProblem AllAccessDisabled AuthorizationHeaderMalformed AuthorizationQueryParametersError
@@ -89,7 +92,8 @@ CODES = {
         InvalidRequest InvalidSecurity InvalidStorageClass InvalidToken InvalidURI KMS.DisabledException
         KMS.InvalidKeyUsageException KMS.KMSInvalidStateException KMS.NotFoundException KeyTooLongError MalformedXML
         MaxMessageLengthExceeded MetadataTooLarge MethodNotAllowed MissingContentLength MissingRequestBodyError
-        MissingSecurityHeader NoSuchBucket NoSuchUpload NotImplemented NotSignedUp OperationAborted PermanentRedirect
+        MissingSecurityHeader NoSuchBucket NoSuchKey NoSuchUpload NoSuchVersion
+        NotImplemented NotSignedUp OperationAborted PermanentRedirect
         PreconditionFailed Redirect RequestHeaderSectionTooLarge RequestTimeTooSkewed RequestTimeout
         ServiceUnavailable SignatureDoesNotMatch SlowDown TemporaryRedirect TokenRefreshRequired UnexpectedContent
     """,
@@ -118,6 +122,19 @@ def test_no_code_that_a_store_may_answer_with_is_unknown(store: str, code: str) 
 )
 def test_words_tell_what_a_code_leaves_open(code: str, words: str, id: str) -> None:
     assert S3Error(operation="PutObject", code=code, words=words).outcome(denied="S3-12").id == id
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "id"),
+    [
+        ("HeadBucket", "404", "S3-04"),
+        ("HeadObject", "404", "S3-47"),
+        ("GetObject", "404", "S3-47"),
+        ("HeadObject", "NoSuchBucket", "S3-04"),
+    ],
+)
+def test_an_object_that_is_missing_is_no_missing_bucket(operation: str, code: str, id: str) -> None:
+    assert S3Error(operation=operation, code=code, status=404).fault == id
 
 
 def test_every_fault_is_in_the_catalogue() -> None:
