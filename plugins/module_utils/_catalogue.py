@@ -1249,6 +1249,20 @@ FLYTE = (
         fix="Let every proxy before Flyte pass the Host header through and set X-Forwarded-Proto to https.",
     ),
     Entry(
+        id="FLYTE-28",
+        title="Flyte hands out a signed URL for downloads",
+        expected="a URL from /api/v1/dataproxy/artifact_urn for the object that was uploaded",
+        cause="Flyte signs uploads and not downloads; the console and clients fetch inputs and outputs by these.",
+        fix="Look at the log of Flyte's pod, and at storage and signedURL in its configuration.",
+    ),
+    Entry(
+        id="FLYTE-29",
+        title="What was uploaded comes back from {endpoint} with Flyte's signed URL",
+        expected="the same 5 MiB",
+        cause="What lies before the store changes its answers or cuts them short.",
+        fix="Ask the store past every proxy: run s3_bucket_check with the store's own address.",
+    ),
+    Entry(
         id="FLYTE-30",
         title="The pods of release {release} in namespace {namespace} run",
         expected="every pod Running and ready",

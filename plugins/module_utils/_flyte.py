@@ -22,7 +22,8 @@ import ssl
 import time
 import typing as t
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from http.client import HTTPException
+from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.flyte.onprem.plugins.module_utils import _kubernetes, _reach
 from ansible_collections.flyte.onprem.plugins.module_utils._checks import (
@@ -41,6 +42,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._s3_errors import S3E
 # More than a proxy's usual limit of 1 MiB and than S3's smallest part of 5 MiB.
 UPLOAD_SIZE = 5 * 2**20 + 1
 UPLOAD_NAME = "flyte-onprem-check"
+SIGN = "/api/v1/dataproxy/artifact_urn"
 
 # By the generation of Flyte.
 CRDS = {1: "flyteworkflows.flyte.lyft.com", 2: "taskactions.flyte.org"}
@@ -56,6 +58,8 @@ _NO_ANSWER = "FLYTE-19"
 _NO_GRPC_ROUTE = "FLYTE-21"
 _WRONG_SCHEME = "TLS-14"
 _ELSEWHERE = "FLYTE-25"
+_UPLOAD = "FLYTE-24"
+_DOWNLOAD = "FLYTE-29"
 
 # What a server that speaks TLS answers to plain HTTP holds this word (Go's net/http, NGINX).
 _SPEAKS_TLS = b"HTTPS"
@@ -188,13 +192,15 @@ def ask(target: Target, address: _reach.Address, method: str, path: str, **more:
         raise Failed(exc.observed, id=_NO_ANSWER) from exc
 
 
-def call(target: Target, method: str, path: str, *, body: Json | None = None) -> Answer:
+def call(
+    target: Target, method: str, path: str, *, body: Json | None = None, query: t.Mapping[str, str] | None = None
+) -> Answer:
     """Ask Flyte's HTTP interface. Raises an outcome for what is not status 200."""
     found = ask(
         target,
         target.address,
         method,
-        path,
+        f"{path}?{urlencode(query)}" if query else path,
         body=json.dumps(body).encode() if body is not None else b"",
         headers={"Accept": "application/json", "Content-Type": "application/json"},
     )
@@ -444,7 +450,12 @@ def _varint(data: bytes) -> tuple[int, bytes]:
 def upload_location(target: Target, digest: str) -> Json:
     """Ask Flyte 1 where to upload to."""
     asked = {"project": target.project, "domain": target.domain, "filename": UPLOAD_NAME, "content_md5": digest}
-    return call(target, "POST", "/api/v1/dataproxy/artifact_urn", body=asked).json()
+    return call(target, "POST", SIGN, body=asked).json()
+
+
+def download_location(target: Target, native_url: str) -> Json:
+    """Ask Flyte 1 where to download an object from."""
+    return call(target, "GET", SIGN, query={"native_url": native_url}).json()
 
 
 def probe_upload(
@@ -455,8 +466,9 @@ def probe_upload(
     write: bool,
     after: Check,
     locate: t.Callable[[Target, str], Json] = upload_location,
+    find: t.Callable[[Target, str], Json] | None = download_location,
 ) -> None:
-    """Add the rows from asking for a signed URL to an upload with it."""
+    """Add the rows from asking for a signed URL to an upload with it and, with C(find), to a download with another."""
     content = upload_content()
     digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
     given: list[SignedUrl] = []
@@ -469,7 +481,8 @@ def probe_upload(
 
     signed = report.check("FLYTE-23", sign, after=[*silence(report), after])
     if not given:
-        report.blocked("FLYTE-24", after=[signed], endpoint="the object store", bucket="")
+        for id in (_UPLOAD, "FLYTE-28", _DOWNLOAD) if find else (_UPLOAD,):
+            report.blocked(id, after=[signed], endpoint="the object store", bucket="")
         return
     url = given[0]
     store = {
@@ -492,18 +505,72 @@ def probe_upload(
             target, url.address, "PUT", url.path, body=content, headers={"Content-MD5": digest, **url.headers}
         )
         if found.status != 200:
-            raise store_refusal(found)
+            raise store_refusal(found, "PUT", denied="S3-12")
         return f"{len(content)} bytes were accepted"
 
-    report.check("FLYTE-24", put, after=[reached], **store)
+    stored = report.check(_UPLOAD, put, after=[reached], **store)
+    if find is not None:
+        _probe_download(report, target, url, content, find=find, store=store, after=stored)
+
+
+def _probe_download(
+    report: Report,
+    target: Target,
+    url: SignedUrl,
+    content: bytes,
+    *,
+    find: t.Callable[[Target, str], Json],
+    store: t.Mapping[str, str],
+    after: Check,
+) -> None:
+    """Add the rows from asking where to fetch what was uploaded to its comparison."""
+    given: list[SignedUrl] = []
+
+    def sign() -> str:
+        given.append(signed_url(find(target, url.native)))
+        return f"a URL at {given[0].address.endpoint}"
+
+    signed = report.check("FLYTE-28", sign, after=[*silence(report), after])
+    if not given:
+        report.blocked(_DOWNLOAD, after=[signed], **store)
+        return
+    address = given[0].address
+    reached = signed
+    if address.endpoint != url.address.endpoint:
+        reached = _reach.reach(
+            report, address, ids=REACH_STORE, ca_file=target.ca_file, timeout=target.timeout, after=[signed]
+        )
+
+    def get() -> str:
+        try:
+            found = request(target, address, "GET", given[0].path)
+        except Failed as exc:
+            if isinstance(exc.__cause__, HTTPException):  # an answer, which breaks off or never ends
+                raise Failed(exc.observed) from exc
+            raise
+        if found.status == 404 and (parse_error(found.body) or ("NoSuchKey",))[0] == "NoSuchKey":
+            raise Failed(
+                "GET gave HTTP 404: what was just uploaded is not there",
+                cause="Behind this address there are several stores that do not know of each other's objects, or Flyte "
+                "signs for another object than it was asked for.",
+            )
+        if found.status != 200:
+            raise store_refusal(found, "GET", denied="S3-13")
+        if found.body != content:
+            raise Failed(f"{len(found.body)} bytes came back, and they are not the {len(content)} that were uploaded")
+        return f"{len(content)} bytes came back unchanged"
+
+    there = {**store, "endpoint": address.endpoint, "public_endpoint": address.endpoint, "host": address.host}
+    report.check(_DOWNLOAD, get, after=[reached], **there)
 
 
 @dataclass(frozen=True)
 class SignedUrl:
-    """Where to upload to. C(path) holds the signature."""
+    """Where to upload to or to download from. C(path) holds the signature; C(native) is the store's own name."""
 
     address: _reach.Address
     path: str
+    native: str
     bucket: str
     headers: t.Mapping[str, str]
 
@@ -512,12 +579,13 @@ class SignedUrl:
 
 
 def signed_url(answer: Json) -> SignedUrl:
-    """The URL in the answer of CreateUploadLocation. Raises C(Failed) if there is none."""
+    """The URL in the answer of CreateUploadLocation or CreateDownloadLocation. Raises C(Failed) if there is none."""
     url = str(answer.get("signed_url") or answer.get("signedUrl") or "")
     native = str(answer.get("native_url") or answer.get("nativeUrl") or "")
     try:
         address = _reach.parse_url(url)
         bucket = urlsplit(native).netloc
+        native.encode()  # JSON can hold what no address can
     except ValueError as exc:
         # Not its words: they hold the URL.
         raise Failed("Flyte's answer holds no URL") from exc
@@ -533,7 +601,7 @@ def signed_url(answer: Json) -> SignedUrl:
     }
     if not all(re.fullmatch(r"[^\s:]+:[\t\x20-\x7e\xa0-\xff]*", f"{key}:{value}") for key, value in headers.items()):
         raise Failed("Flyte's answer holds a header for the upload that cannot be sent")
-    return SignedUrl(address=address, path=path, bucket=bucket or "of the site", headers=headers)
+    return SignedUrl(address=address, path=path, native=native, bucket=bucket or "of the site", headers=headers)
 
 
 def upload_content() -> bytes:
@@ -542,13 +610,13 @@ def upload_content() -> bytes:
     return (line * (UPLOAD_SIZE // len(line) + 1))[:UPLOAD_SIZE]
 
 
-def store_refusal(answer: Answer) -> Failed:
-    """An upload that the store, or a proxy before it, refused."""
+def store_refusal(answer: Answer, method: str, *, denied: str) -> Failed:
+    """A request by signed URL that the store, or a proxy before it, refused; C(denied) is the check of the right."""
     code, words = parse_error(answer.body) or (str(answer.status), "")
     if "expired" in words.lower():
         # A URL that has expired within a second was signed by a clock that is wrong; the code is AccessDenied.
         code = "RequestExpired"
-    return S3Error("PUT", code, answer.status, words).outcome(denied="S3-12")
+    return S3Error(method, code, answer.status, words).outcome(denied=denied)
 
 
 # Cluster

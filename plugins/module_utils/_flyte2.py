@@ -52,7 +52,8 @@ def probe_service(
     report.check("FLYTE-27", lambda: _forwarded(target), after=[routed], **endpoint)
     _flyte.probe_redirect(report, target, http_port, after=reached)
     report.check("FLYTE-20", lambda: _grpc(target, wanted=grpc), after=[*_flyte.silence(report), listed], **endpoint)
-    _flyte.probe_upload(report, target, wanted=upload, write=write, after=listed, locate=upload_location)
+    # It signs downloads of what a run made only.
+    _flyte.probe_upload(report, target, wanted=upload, write=write, after=listed, locate=upload_location, find=None)
     return listed
 
 

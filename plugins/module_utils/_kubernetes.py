@@ -63,6 +63,8 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _DONE = "Succeeded"
 _FAILED = "Failed"
 
+_LONGEST_ANSWER = 64 << 20  # the list of the Pods of a large cluster is a tenth of it
+
 Json = dict[str, t.Any]
 
 
@@ -102,6 +104,7 @@ class Api:
         self._timeout = timeout
         # Whether a request got no answer: each further one would wait as long again.
         self.silent = False
+        self.proxy_ignored = False
 
     @property
     def address(self) -> _reach.Address:
@@ -202,7 +205,13 @@ class Api:
                 # Releases before 35 ignore a number that is no int.
                 _request_timeout=(self._timeout, self._timeout),
             )
-            return bytes(answer.data)
+            data = bytes(answer.read(_LONGEST_ANSWER + 1, decode_content=True))
+            if len(data) > _LONGEST_ANSWER:
+                answer.close()
+                self.silent = True
+                raise Unanswered(f"{method} {path}: an answer of more than {_LONGEST_ANSWER >> 20} MiB")
+            answer.release_conn()
+            return data
 
         try:
             return exchanged(self._timeout, send)  # with the time of a connection for a plugin, which is asked first
@@ -239,8 +248,17 @@ def cluster(
     found: list[Api] = []
 
     def read() -> str:
-        found.append(open_api(kubeconfig, context, timeout=timeout))
-        return f"for the API at {found[0].address.endpoint}"
+        api = open_api(kubeconfig, context, timeout=timeout)
+        found.append(api)
+        if api.proxy_ignored:
+            raise Warned(
+                f"the proxy-url of the API at {api.address.endpoint} is not used",
+                cause="kubectl and Helm go through it. This check does not, nor do the modules of kubernetes.core: "
+                "their library knows no proxy-url.",
+                fix="If the API cannot be reached without it, put the address of an HTTP proxy (http://host:port) into "
+                "the environment variable HTTPS_PROXY of the play, and leave the API's host out of NO_PROXY.",
+            )
+        return f"for the API at {api.address.endpoint}"
 
     row = report.check(KUBECONFIG, read)
     try:
@@ -273,7 +291,8 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
                 config_file=path, context=context or None, client_configuration=configuration, persist_config=False
             )
         _use_credentials(configuration, user, timeout=timeout)
-        client = kubernetes.client.ApiClient(configuration=configuration)
+        asks_for_proxy = _asks_for_proxy(path, context)
+        client = _client(configuration)
     except NoCredentials as exc:
         raise Failed(str(exc), id=PLUGIN) from exc
     except ConfigException as exc:
@@ -288,6 +307,7 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
             raise
         raise Failed(f"{path} is not YAML") from exc
     api = Api(client, timeout=timeout)
+    api.proxy_ignored = not api.proxy and asks_for_proxy
     try:
         tls = api.address.tls
     except ValueError:
@@ -303,14 +323,44 @@ def open_api(kubeconfig: str | None, context: str | None, *, timeout: float) -> 
     return api
 
 
+def _client(configuration: t.Any) -> t.Any:
+    """Raises C(Failed) where the environment names a proxy that is none."""
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    try:
+        return load(KUBERNETES).client.ApiClient(configuration=configuration)
+    except (HTTPError, ValueError) as exc:
+        if not configuration.proxy:
+            raise
+        # Not its words, nor the address: there may be a password in it.
+        raise Failed(
+            f"the environment names a proxy whose address is not of the form http://host:port ({type(exc).__name__})",
+            cause="The library takes the proxy from HTTPS_PROXY or HTTP_PROXY, and knows http:// and https:// only.",
+            fix="Correct or unset HTTPS_PROXY and HTTP_PROXY, or name the API server's host in NO_PROXY.",
+        ) from exc
+
+
+def _part(config: t.Any, context: str | None, kind: str) -> t.Any:
+    """The C(cluster) or C(user) of a context, or None."""
+    name = config["contexts"].get_with_name(context or config["current-context"])["context"].safe_get(kind)
+    parts = config[f"{kind}s"] if name and config.safe_get(f"{kind}s") else None
+    return parts.get_with_name(name, safe=True) if parts else None
+
+
+def _asks_for_proxy(path: str, context: str | None) -> bool:
+    """Whether a kubeconfig names a proxy for the cluster of a context."""
+    from kubernetes.config.kube_config import KubeConfigMerger  # noqa: PLC0415
+
+    found = _part(KubeConfigMerger(path).config, context, "cluster")
+    return bool(found and found["cluster"].value.get("proxy-url"))
+
+
 def _user(path: str, context: str | None) -> Json:
     """What a kubeconfig says about the user of a context. Raises C(Failed) for what the library may wait for."""
     from kubernetes.config.kube_config import KubeConfigMerger  # noqa: PLC0415
 
     config = KubeConfigMerger(path).config
-    name = config["contexts"].get_with_name(context or config["current-context"])["context"].safe_get("user")
-    users = config["users"] if name and config.safe_get("users") else None
-    found = users.get_with_name(name, safe=True) if users else None
+    found = _part(config, context, "user")
     user = dict(found["user"].value) if found else {}
     if "auth-provider" in user:
         provider = user["auth-provider"]
@@ -378,7 +428,10 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
     address = api.address if api else _reach.Address("https", "the API server", 0, "")
     context = {"endpoint": address.endpoint if api else "the API server", "host": address.host}
     row = after
-    if api:
+    if api and api.proxy:
+        for id in (_REACH.name, _REACH.port):
+            report.conclude(id, Skipped(f"the way leads through the proxy {api.proxy}"), **context)
+    elif api:
         row = _reach.reach(
             report,
             # What is not verified by the kubeconfig's own word is not judged here either.

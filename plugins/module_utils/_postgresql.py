@@ -213,7 +213,7 @@ def login_rows(report: Report, target: login.Target, *, retries: int, after: Che
     except login.LoginFailed as failed:
         for id, seen in failed.proved.items():
             report.add(id, PASSED, observed=seen)
-        culprit = report.conclude(failed.id, Failed(failed.observed))
+        culprit = report.conclude(failed.id, Failed(failed.observed, cause=failed.cause, fix=failed.fix))
         for id in login.STEPS:
             if id in failed.proved or id == failed.id:
                 continue

@@ -32,6 +32,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from ansible_collections.flyte.onprem.plugins.module_utils import _reach
+from ansible_collections.flyte.onprem.plugins.module_utils._limits import within
 
 # The steps of a login in the order in which they are proved, by their ids in the catalogue.
 RESOLVES = "DB-10"
@@ -68,8 +69,10 @@ UNREACHABLE = "DB-11"
 _PROTOCOL = 196608
 _SSL_REQUEST = 80877103
 _LONGEST_MESSAGE = 1 << 20
-# PostgreSQL asks for 4096 if not told otherwise; this many take about a second, and no timeout ends them.
-_MOST_ITERATIONS = 1_000_000
+# PostgreSQL asks for 4096 if not told otherwise; this many take ten seconds or so, longer than any login should.
+_MOST_ITERATIONS = 10_000_000
+# Authentication requests without a password (PostgreSQL's protocol, message formats).
+_WITHOUT_PASSWORD = {2: "Kerberos 5", 6: "SCM credentials", 7: "GSSAPI", 9: "SSPI", 10: "SASL other than SCRAM-SHA-256"}
 
 # What a SQLSTATE that ends a login says, where it says only one thing.
 _BY_SQLSTATE = {
@@ -133,13 +136,18 @@ def not_asked_for(sslmode: str) -> tuple[str, ...]:
 
 
 class LoginFailed(Exception):
-    """The step C(id) ended the login; C(proved) holds what was seen at the steps before it."""
+    """The step C(id) ended the login; C(proved) holds what was seen at the steps before it.
 
-    def __init__(self, id: str, observed: str, *, proved: t.Mapping[str, str]) -> None:
+    C(cause) and C(fix) replace the catalogue's where they are not empty.
+    """
+
+    def __init__(self, id: str, observed: str, *, proved: t.Mapping[str, str], cause: str = "", fix: str = "") -> None:
         super().__init__(observed)
         self.id = id
         self.observed = observed
         self.proved = proved
+        self.cause = cause
+        self.fix = fix
 
 
 def log_in(target: Target, *, retries: int = 0) -> Login:
@@ -193,8 +201,8 @@ class _Attempt:
             if self.socket is not None:
                 self.socket.close()
 
-    def _fail(self, id: str, observed: str) -> t.NoReturn:
-        raise LoginFailed(id, observed, proved=self.proved)
+    def _fail(self, id: str, observed: str, **advice: str) -> t.NoReturn:
+        raise LoginFailed(id, observed, proved=self.proved, **advice)
 
     # Network
 
@@ -238,6 +246,9 @@ class _Attempt:
         data = b""
         while len(data) < length:
             try:
+                # What never pauses meets no timeout of the socket.
+                if time.monotonic() > self.deadline:
+                    raise socket.timeout
                 self.socket.settimeout(self._remaining())
                 part = self.socket.recv(length - len(data))
             except OSError as exc:
@@ -352,7 +363,12 @@ class _Attempt:
             self.method = "scram-sha-256"
             self._scram()
         elif code != 0:
-            self._fail(AUTHENTICATED, f"the server asks for an authentication without password (code {code})")
+            self._fail(
+                AUTHENTICATED,
+                f"the server asks for {_WITHOUT_PASSWORD.get(code, f'authentication {code}')}, and not for a password",
+                cause="The line of pg_hba.conf for this user, database and client names a method that Flyte has not.",
+                fix="Give that line the method scram-sha-256, and reload the server's configuration.",
+            )
         if code != 0:
             self._expect(0)
         self.proved[AUTHENTICATED] = f"accepted ({self.method})"
@@ -371,13 +387,31 @@ class _Attempt:
         first = client.first()
         body = b"SCRAM-SHA-256\0" + struct.pack("!i", len(first)) + first
         self._send(b"p" + struct.pack("!i", len(body) + 4) + body)
+        challenge = self._expect(11)
         try:
-            final = client.final(self._expect(11))
+            final = within(self._remaining(), lambda: client.final(challenge))
+        except (TooManyIterations, *_reach.TIMED_OUT) as exc:
+            self._fail(
+                AUTHENTICATED,
+                f"the answer to the server's SCRAM challenge takes too long: {exc}",
+                cause="The password was hashed with far more iterations than PostgreSQL's own 4096.",
+                fix="Set scram_iterations lower, then set the user's password again: the number is kept with it.",
+            )
         except ValueError as exc:
-            self._fail(AUTHENTICATED, f"the server's SCRAM challenge is not valid: {exc}")
+            self._fail(
+                AUTHENTICATED,
+                f"the server's SCRAM challenge is not valid: {exc}",
+                cause="What answers is no PostgreSQL, or something on the way changes what it says.",
+                fix="See what listens at this address, and ask the server itself, past every proxy.",
+            )
         self._send(b"p" + struct.pack("!i", len(final) + 4) + final)
         if not client.proves_the_server(self._expect(12)):
-            self._fail(AUTHENTICATED, "the server does not know the password either: its SCRAM signature is wrong")
+            self._fail(
+                AUTHENTICATED,
+                "the server does not know the password either: its SCRAM signature is wrong",
+                cause="Something that does not have the password took it for right: not the database that is meant.",
+                fix="See what listens at this address and what is between it and this machine.",
+            )
 
     def _leave(self) -> None:
         """Terminate and wait for the end, so that the connection is free again for the session that follows."""
@@ -386,10 +420,14 @@ class _Attempt:
         try:
             self.socket.settimeout(self._remaining())
             self.socket.sendall(b"X" + struct.pack("!i", 4))
-            while self.socket.recv(4096):
+            while self.socket.recv(4096) and time.monotonic() < self.deadline:
                 pass
         except OSError:
             pass  # the login is known to work; how the server hangs up changes nothing
+
+
+class TooManyIterations(ValueError):
+    """A challenge that takes longer to answer than any login should."""
 
 
 class Scram:
@@ -406,14 +444,17 @@ class Scram:
         return f"n,,{self._bare}".encode()
 
     def final(self, challenge: bytes) -> bytes:
-        """The answer to the server's challenge. Raises C(ValueError) for one that is no answer to ours."""
-        text = challenge.decode("ascii")
-        match = re.fullmatch(r"r=([^,]+),s=([^,]+),i=([0-9]+)", text)
+        """The answer to the server's challenge. Raises C(ValueError) for one that is no answer to ours.
+
+        C(TooManyIterations), which is one, for more work than is sensible.
+        """
+        text = challenge.decode("ascii", "replace")
+        match = re.fullmatch(r"r=([!-+\--~]+),s=([A-Za-z0-9+/]+=*),i=([1-9][0-9]*)", text)
         if match is None or not match.group(1).startswith(self._nonce):
             raise ValueError("unexpected nonce or form")
         nonce, salt, iterations = match.groups()
         if len(iterations) > len(str(_MOST_ITERATIONS)) or int(iterations) > _MOST_ITERATIONS:
-            raise ValueError(f"it asks for more than {_MOST_ITERATIONS} iterations (scram_iterations)")
+            raise TooManyIterations(f"more than {_MOST_ITERATIONS} iterations (scram_iterations)")
         salted = hashlib.pbkdf2_hmac("sha256", self._password, base64.b64decode(salt), int(iterations))
         without_proof = f"c=biws,r={nonce}"
         signed = f"{self._bare},{text},{without_proof}".encode()

@@ -147,7 +147,7 @@ def prepare(
     def sign() -> str:
         # Where it leads is part of the workflow's version. Nothing is written yet.
         asked = {"project": plan.project, "domain": plan.domain, "filename": spec.ARCHIVE, "content_md5": digest}
-        answer = _flyte.call(target, "POST", "/api/v1/dataproxy/artifact_urn", body=asked).json()
+        answer = _flyte.call(target, "POST", _flyte.SIGN, body=asked).json()
         given.append((_flyte.signed_url(answer), str(answer.get("native_url") or answer.get("nativeUrl") or "")))
         return f"a URL at {given[0][0].address.endpoint}"
 
@@ -303,7 +303,7 @@ class Run:
             headers = {"Content-MD5": self.digest, **self.url.headers}
             found = _flyte.request(self.target, store, "PUT", self.url.path, body=self.code, headers=headers)
             if found.status != 200:
-                raise _flyte.store_refusal(found)
+                raise _flyte.store_refusal(found, "PUT", denied="S3-12")
             return f"{len(self.code)} bytes were accepted"
 
         return self.report.check(

@@ -16,7 +16,8 @@ description:
     for each need whether it is met, what was seen, why, and what to do about it.
   - It looks at name, port and certificate, the health check, the version, the projects and what clients are told about
     logging in over HTTP, the redirect from plain HTTP, health and version over gRPC, and uploads a file with a URL that
-    Flyte signs.
+    Flyte signs. From Flyte 1 it fetches the file back with another such URL; Flyte 2 signs downloads of what a run made
+    only.
   - With O(kubeconfig) it looks into the cluster too, at Flyte's pods and their images, its custom resource definition,
     the namespaces of the projects and the Secret in each, the webhook and its certificate, and what an uninstalled
     Flyte has left.
@@ -50,7 +51,7 @@ options:
     default: true
   upload:
     description:
-      - Whether to ask for a signed URL and to upload a file of 5 MiB with it.
+      - Whether to ask for signed URLs, to upload a file of 5 MiB, and to fetch it back from Flyte 1.
     type: bool
     default: true
   project:

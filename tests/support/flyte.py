@@ -13,6 +13,7 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from testbed.builder.cache import Cache, cache_root
@@ -61,9 +62,10 @@ class FakeFlyte:
         self.answers, self.health, self.version = fresh.answers, fresh.health, fresh.version
 
     def web(self, method: str, path: str, _headers: Any, data: bytes) -> Reply:
-        found = self.answers.get(f"{method} {path}", 501)
+        parts = urlsplit(path)
+        found = self.answers.get(f"{method} {parts.path}", 501)
         if callable(found):
-            found = found(json.loads(data or b"{}"))
+            found = found(json.loads(data) if data else dict(parse_qsl(parts.query)))
         return (found, {"error": f"status {found}"}) if isinstance(found, int) else (200, found)
 
     def rpc(self, method: str) -> bytes | None:

@@ -369,7 +369,7 @@ def greeting_port(greeting: bytes) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def server_that_sends(start: bytes, then: bytes, times: int) -> Iterator[str]:
+def server_that_sends(start: bytes, then: bytes, times: int, *, pause: float = 0.1) -> Iterator[str]:
     """An answer in pieces, a moment apart; yields the server's address."""
     gone = threading.Event()
 
@@ -380,7 +380,7 @@ def server_that_sends(start: bytes, then: bytes, times: int) -> Iterator[str]:
                 self.request.sendall(start)
                 for _ in range(times):
                     self.request.sendall(then)
-                    gone.wait(0.1)
+                    gone.wait(pause)
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True

@@ -38,6 +38,9 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("an unknown option", {"k3s_config": {"tls-sans": ["x"]}}, "K3S-63", ["tls-sans", "k3s server --help"]),
     ("an option with a variable", {"k3s_config": {"token": "x"}}, "K3S-64", ["token is set by k3s_token"]),
     ("a name that two hosts have", {"k3s_node_name": "node-b"}, "K3S-65", ["a and another host", "hostnamectl"]),
+    ("a variable that is an option", {"k3s_environment": {"K3S_TOKEN": "x"}}, "K3S-50", ["K3S_TOKEN", "k3s_config"]),
+    ("a variable of two lines", {"k3s_environment": {"A": "x\nB=y"}}, "K3S-50", ["k3s_environment has A"]),
+    ("a name that is none", {"k3s_environment": {"A B": "x"}}, "K3S-50", ["A B"]),
     (
         "agents without a cluster",
         {"k3s_servers": [], "k3s_agents": ["a"], "k3s_join_url": "https://:6443"},

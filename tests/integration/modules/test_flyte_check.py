@@ -19,10 +19,11 @@ import pytest
 from support.admin import make_user, s3_client
 from support.flyte import HOST, VERSION, PlayedSite, flyte, ingress
 from support.pki import Authority
-from support.servers import Minio, black_hole, free_port
+from support.servers import Minio, black_hole, free_port, server_that_sends
 
 BUCKET = "flyte-uploads"
 SIGN = "POST /api/v1/dataproxy/artifact_urn"
+SIGN_DOWNLOAD = "GET /api/v1/dataproxy/artifact_urn"
 
 
 class Site(PlayedSite):
@@ -49,6 +50,19 @@ class Site(PlayedSite):
 
         return sign
 
+    def download_signer(
+        self, *, client: Any = None, other: str = "", by: str = ""
+    ) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """What Flyte answers when it is asked where to download; C(other) is another object, C(by) another address."""
+
+        def sign(asked: dict[str, Any]) -> dict[str, Any]:
+            bucket, _, key = asked["native_url"].removeprefix("s3://").partition("/")
+            parameters = {"Bucket": bucket, "Key": other or key}
+            url = (client or s3_client(self.store)).generate_presigned_url("get_object", parameters)
+            return {"signedUrl": url.replace(f"https://127.0.0.1:{self.store.port}", by) if by else url}
+
+        return sign
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, authority: Authority, store: Minio) -> Iterator[Site]:
@@ -59,7 +73,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, authority: Authority, store:
 
 @pytest.fixture
 def site(whole: Site) -> Iterator[Site]:
-    whole.flyte.answers[SIGN] = whole.signer()
+    whole.flyte.answers[SIGN], whole.flyte.answers[SIGN_DOWNLOAD] = whole.signer(), whole.download_signer()
     yield whole
     whole.flyte.reset()
 
@@ -86,7 +100,7 @@ def test_check_mode_uploads_nothing_and_says_so(site: Site) -> None:
         client.delete_object(Bucket=BUCKET, Key=item["Key"])
     result = site.check(check_mode=True)
     assert not result.failed, result["msg"]
-    assert result.row("FLYTE-24")["status"] == "skipped"
+    assert result.statuses("skipped") == ["FLYTE-24", "FLYTE-28", "FLYTE-29"]
     assert "Contents" not in client.list_objects_v2(Bucket=BUCKET)
 
 
@@ -125,6 +139,7 @@ PATHS = {
     "http_version": "GET /api/v1/version",
     "projects": "GET /api/v1/projects",
     "sign": SIGN,
+    "sign_download": SIGN_DOWNLOAD,
 }
 
 
@@ -169,6 +184,41 @@ def signs(**how: Any) -> Fault:
         return contextlib.nullcontext({"timeout": 5})
 
     return fault
+
+
+def downloads(**how: Any) -> Fault:
+    """Flyte signs downloads otherwise."""
+
+    def fault(site: Site) -> AbstractContextManager[dict[str, Any]]:
+        site.flyte.answers[SIGN_DOWNLOAD] = site.download_signer(**how)
+        return contextlib.nullcontext({})
+
+    return fault
+
+
+@contextlib.contextmanager
+def cut_short(site: Site) -> Iterator[dict[str, Any]]:
+    with server_that_sends(b"HTTP/1.1 200 OK\r\ncontent-length: 5242881\r\n\r\n", b"half", 1) as url:
+        site.flyte.answers[SIGN_DOWNLOAD] = site.download_signer(by=url)
+        yield {}
+
+
+@contextlib.contextmanager
+def unreadable(site: Site) -> Iterator[dict[str, Any]]:
+    user = make_user(site.store, [BUCKET], ["s3:ListBucket", "s3:PutObject"])
+    site.flyte.answers[SIGN_DOWNLOAD] = site.download_signer(client=s3_client(site.store, user))
+    yield {}
+
+
+@contextlib.contextmanager
+def another_object(site: Site) -> Iterator[dict[str, Any]]:
+    client = s3_client(site.store)
+    client.put_object(Bucket=BUCKET, Key="another", Body=b"another content")
+    site.flyte.answers[SIGN_DOWNLOAD] = site.download_signer(other="another")
+    try:
+        yield {}
+    finally:
+        client.delete_object(Bucket=BUCKET, Key="another")
 
 
 def plain(port: Callable[[Site], int]) -> Fault:
@@ -224,6 +274,14 @@ FAULTS: list[tuple[str, str, Fault, str]] = [
     ("no right to write", "S3-12", signs(rights=["s3:ListBucket", "s3:GetObject"]), "AccessDenied"),
     ("wrong secret key", "S3-26", signs(secret="x" * 24), "SignatureDoesNotMatch"),
     ("URL expired", "S3-08", signs(expires=1), "expired"),
+    ("Flyte does not sign downloads", "FLYTE-28", answers(sign_download=500), "500"),
+    ("no right to read", "S3-13", unreadable, "AccessDenied"),
+    ("another object comes back", "FLYTE-29", another_object, "15 bytes came back"),
+    ("what was uploaded is not there", "FLYTE-29", downloads(other="absent"), "is not there"),
+    ("a download that breaks off", "FLYTE-29", cut_short, "IncompleteRead"),
+    ("download's name unknown", "S3-01", downloads(by="https://nowhere.invalid"), "not known"),
+    ("download's name is none", "S3-01", downloads(by="https://a..b"), "label"),
+    ("download's port closed", "S3-21", downloads(by=f"https://127.0.0.1:{free_port()}"), "refused"),
 ]
 
 
@@ -263,7 +321,15 @@ def test_without_grpcio_the_rows_are_skipped_and_say_so(site: Site, monkeypatch:
 def test_what_is_not_asked_for_is_skipped(site: Site) -> None:
     result = site.check(grpc=False, upload=False, http_port=None)
     assert not result.failed, result["msg"]
-    assert result.statuses("skipped") == ["FLYTE-18", "FLYTE-20", "FLYTE-22", "FLYTE-23", "FLYTE-24"]
+    assert result.statuses("skipped") == [
+        "FLYTE-18",
+        "FLYTE-20",
+        "FLYTE-22",
+        "FLYTE-23",
+        "FLYTE-24",
+        "FLYTE-28",
+        "FLYTE-29",
+    ]
 
 
 def test_the_object_uploaded_is_the_one_that_was_announced(site: Site) -> None:

@@ -93,11 +93,15 @@ def test_the_kubelets_port_answers_the_servers(pods: dict[str, str], kubectl: Ku
 
 
 def secrets(machine: Machine) -> dict[str, str]:
-    """The generated secrets of the host's site, and the password of its datastore."""
+    """The generated secrets of the host's site, and the passwords of its datastore and its proxy."""
     directory = Path(machine.variable("site_directory")) / "secrets"
     found = {path.name: path.read_text().strip() for path in directory.iterdir()}
-    endpoint = urlsplit(machine.variable("k3s_datastore_endpoint | default('')"))
-    return {**found, "datastore": endpoint.password} if endpoint.password else found
+    addresses = {
+        "datastore": machine.variable("k3s_datastore_endpoint | default('')"),
+        "proxy": machine.variable("(k3s_environment | default({})).HTTPS_PROXY | default('')"),
+    }
+    passwords = {name: urlsplit(address).password for name, address in addresses.items()}
+    return {**found, **{name: password for name, password in passwords.items() if password}}
 
 
 def test_tokens_lie_in_files_of_root_alone(machines: list[Machine]) -> None:
@@ -129,3 +133,39 @@ def test_what_joins_knows_its_clusters_ca(machines: list[Machine]) -> None:
         if "\nserver: " in config and not machine.variable("k3s_agent_token is defined"):
             user = "server" if machine.is_server else "node"
             assert f"\ntoken: K10{machine.host.check_output(CA_HASH)}::{user}:" in config
+
+
+def test_what_the_hosts_are_told_of_a_proxy_excepts_the_cluster(machines: list[Machine]) -> None:
+    addresses = machines[0].variable("site_host_addresses").values()
+    for machine in machines:
+        if machine.variable("k3s_environment is defined"):
+            process = machine.host.check_output(f"systemctl show --property=MainPID --value {machine.unit}")
+            variables = machine.host.check_output(f"tr '\\0' '\\n' </proc/{process}/environ").splitlines()
+            (direct,) = [line for line in variables if line.startswith("NO_PROXY=")]
+            assert set(addresses) <= set(direct.removeprefix("NO_PROXY=").split(",")), machine.name
+
+
+def test_requests_are_recorded_for_root_alone(servers: list[Machine], kubectl: Kubectl) -> None:
+    if not servers[0].variable("k3s_audit_policy is defined"):
+        pytest.skip("no audit policy in this scenario")
+    kubectl("get", "serviceaccount", "default", "--namespace=kube-public")
+    logs = "/var/lib/rancher/k3s/server/logs"
+    entries = servers[0].host.check_output(f"grep namespaces/kube-public/serviceaccounts/default {logs}/audit.log")
+    assert json.loads(entries.splitlines()[-1])["kind"] == "Event"
+    assert servers[0].host.check_output(f"stat --format='%U %a' {logs} {logs}/audit.log") == "root 700\nroot 600"
+
+
+def test_secrets_are_encrypted_in_etcd(servers: list[Machine], kubectl: Kubectl) -> None:
+    if not servers[0].variable("(k3s_config | default({}))['secrets-encryption'] | default(false)"):
+        pytest.skip("no encryption of Secrets in this scenario")
+    kubectl("create", "secret", "generic", "canary", "--from-literal=word=CanaryOfASecret")
+    kubectl("create", "configmap", "canary", "--from-literal=word=CanaryOfAConfigMap")
+    try:
+        files = "/var/lib/rancher/k3s/server/db/etcd/member"
+        found = {
+            word: servers[0].host.run(f"grep --recursive --text --quiet {word} {files}").succeeded
+            for word in ("CanaryOfAConfigMap", "CanaryOfASecret")
+        }
+        assert found == {"CanaryOfAConfigMap": True, "CanaryOfASecret": False}
+    finally:
+        kubectl("delete", "secret/canary", "configmap/canary")

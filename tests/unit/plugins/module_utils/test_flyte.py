@@ -307,7 +307,7 @@ UPLOADS = [
 
 @pytest.mark.parametrize(("status", "body", "id"), UPLOADS)
 def test_a_refused_upload_names_its_cause(status: int, body: bytes, id: str) -> None:
-    assert store_refusal(Answer(status, {}, body)).id == id
+    assert store_refusal(Answer(status, {}, body), "PUT", denied="S3-12").id == id
 
 
 # message, fields
@@ -338,7 +338,7 @@ def test_a_signed_url_is_taken_apart_and_not_shown(names: tuple[str, str]) -> No
     found = signed_url({names[0]: url, names[1]: "s3://flyte-data/a/b", "headers": headers})
     assert found.address.endpoint == "https://s3.example.com:9000"
     assert found.path == "/flyte-data/a/b?X-Amz-Signature=secret"
-    assert found.bucket == "flyte-data"
+    assert (found.native, found.bucket) == ("s3://flyte-data/a/b", "flyte-data")
     assert found.headers == {"x-a": "b"}
     assert "secret" not in repr(found)
 
@@ -361,9 +361,10 @@ def test_an_answer_without_a_url_does_not_show_what_it_holds(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_native_url_that_is_none_is_told() -> None:
+@pytest.mark.parametrize("native", ["s3://[bad/k", "s3://bucket/\ud800"])
+def test_a_native_url_that_is_none_is_told(native: str) -> None:
     with pytest.raises(Failed, match="no URL"):
-        signed_url({"signed_url": "https://s3.example.com/x?y=z", "native_url": "s3://[bad/k"})
+        signed_url({"signed_url": "https://s3.example.com/x?y=z", "native_url": native})
 
 
 @pytest.mark.parametrize(("name", "value"), [("x-a", "b\r\nx-c: secret"), ("x a", "secret"), ("x-a", "secret\u2026")])

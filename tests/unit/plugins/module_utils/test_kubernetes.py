@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +17,17 @@ from kubernetes import config as kubernetes_config
 from kubernetes.client.exceptions import ApiException
 from support.kubernetes_api import TOKEN, FakeApi, kubernetes_api
 from support.servers import server_that_sends
+from support.services import web
+from urllib3 import HTTPResponse
 
-from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed
+from ansible_collections.flyte.onprem.plugins.module_utils import _kubernetes
+from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.flyte.onprem.plugins.module_utils._checks import Failed, Report
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
     Api,
     ApiError,
     Unanswered,
+    cluster,
     not_ready,
     open_api,
     parse_quantity,
@@ -162,6 +169,27 @@ def test_an_auth_provider_is_refused_by_name(tmp_path: Path, provider: dict[str,
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("environment", "ignored"), [("", True), ("http://192.0.2.9:3128", False)])
+def test_a_proxy_url_is_told_as_one_that_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, ignored: bool
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if environment:
+        monkeypatch.setenv("HTTPS_PROXY", environment)
+    path = NOWHERE.kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    document["clusters"][0]["cluster"]["proxy-url"] = "http://user:canary@192.0.2.8:3128"
+    path.write_text(yaml.safe_dump(document))
+    report = Report(CATALOGUE, kubeconfig=str(path), context="", timeout="1")
+    with cluster(report, kubeconfig=str(path), context=None, timeout=1):
+        found = report.as_dict()
+    row = found["checks"][0]
+    assert (row["id"], row["status"]) == ("K8S-01", "warning" if ignored else "passed")
+    assert ("proxy-url" in row["observed"]) is ignored
+    assert "canary" not in str(found)
+
+
 # what a user of a kubeconfig has that no header can hold
 TOKENS = ["secret-token\n", "secret token", "secret-token\x00", "secret-tok\u2026n"]
 
@@ -204,12 +232,60 @@ def test_a_refusal_is_shown_in_words_by_all_releases(body: str | bytes) -> None:
 def test_the_time_to_wait_is_given_in_the_form_that_all_releases_take() -> None:
     given: dict[str, object] = {}
 
-    def call_api(*_arguments: object, **named: object) -> SimpleNamespace:
+    def call_api(*_arguments: object, **named: object) -> HTTPResponse:
         given.update(named)
-        return SimpleNamespace(data=b"{}")
+        return HTTPResponse(body=io.BytesIO(b"{}"), preload_content=False)
 
     Api(SimpleNamespace(call_api=call_api), timeout=2.5).get("/version")
     assert given["_request_timeout"] == (2.5, 2.5)
+
+
+def test_an_answer_without_an_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kubernetes, "_LONGEST_ANSWER", 1 << 20)
+    with server_that_sends(b"HTTP/1.1 200 OK\r\n\r\n", b" " * (1 << 20), 2) as address:
+        api = open_api(str(FakeApi(server=address).kubeconfig(tmp_path)), None, timeout=3)
+        with pytest.raises(Unanswered, match="GET /version: an answer of more than 1 MiB"):
+            api.get("/version")
+
+
+@pytest.mark.parametrize("cluster", [["proxy-url"], "proxy-url", {"server": "https://127.0.0.1:1", "proxy-url": ["x"]}])
+def test_a_cluster_of_another_shape_ends_in_no_traceback(tmp_path: Path, cluster: object) -> None:
+    path = NOWHERE.kubeconfig(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    document["clusters"][0]["cluster"] = cluster
+    path.write_text(yaml.safe_dump(document))
+    with contextlib.suppress(Failed):
+        open_api(str(path), None, timeout=1).close()
+
+
+@pytest.mark.parametrize("proxy", ["socks5://user:canary@127.0.0.1:1080", "127.0.0.1:3128"])
+def test_a_proxy_that_is_none_is_told_as_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(Failed, match="the environment names a proxy") as caught:
+        open_api(str(NOWHERE.kubeconfig(tmp_path)), None, timeout=1)
+    assert "HTTPS_PROXY" in caught.value.fix
+    assert "canary" not in str(caught.value)
+
+
+def test_a_cluster_behind_a_proxy_is_asked_through_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def proxy(_method: str, path: str, _headers: Any, _data: bytes) -> tuple[int, Any]:
+        asked.append(path)
+        return 200, {"gitVersion": "v1.36.4"} if path.endswith("/version") else "ok"
+
+    path = FakeApi(server="http://api.invalid:6443").kubeconfig(tmp_path)
+    report = Report(CATALOGUE, kubeconfig=str(path), context="", timeout="1")
+    with web(proxy) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        with cluster(report, kubeconfig=str(path), context=None, timeout=1) as (_api, row):
+            assert row.status == "passed"
+    assert asked == ["http://api.invalid:6443/version", "http://api.invalid:6443/readyz"]
+    assert [found.id for found in report.rows if found.status == "skipped"] == ["K8S-02", "K8S-10", "K8S-12"]
 
 
 def test_an_answer_that_trickles_ends_at_the_time_limit(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ import struct
 import threading
 
 import pytest
-from support.servers import free_port
+from support.servers import free_port, server_that_sends
 
 from ansible_collections.flyte.onprem.plugins.module_utils import _postgresql_login
 from ansible_collections.flyte.onprem.plugins.module_utils._postgresql_login import (
     LoginFailed,
     Scram,
     Target,
+    TooManyIterations,
     error_fields,
     log_in,
     prepared,
@@ -117,8 +118,8 @@ ANSWERS = [
     ((refusal("53300", "sorry, zu viele Verbindungen"),), "DB-19", "zu viele"),
     ((refusal("57P03", "the database system is shutting down"),), "DB-20", "shutting down"),
     ((refusal("XX000", "nobody knows"),), "DB-20", "nobody knows (SQLSTATE XX000)"),
-    ((b"R" + struct.pack("!ii", 8, 7),), "DB-16", "code 7"),  # GSSAPI
-    ((b"R" + struct.pack("!ii", 8, 10) + b"",), "DB-16", "code 10"),  # SASL without a method we know
+    ((b"R" + struct.pack("!ii", 8, 7),), "DB-16", "GSSAPI"),  # GSSAPI
+    ((b"R" + struct.pack("!ii", 8, 10) + b"",), "DB-16", "SASL other than"),  # SASL without a method we know
     ((b"Z" + struct.pack("!i", 5) + b"I",), "DB-13", "order of messages"),
     ((b"\xff" * 64,), "DB-13", "protocol"),
     ((SCRAM, b"R" + struct.pack("!ii", 8, 0)), "DB-16", "step 0, 11 was due"),
@@ -171,11 +172,49 @@ def test_a_challenge_that_does_not_continue_our_nonce_is_refused() -> None:
         Scram("pencil", nonce="abc").final(b"r=xyz,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
 
 
-@pytest.mark.parametrize("iterations", ["1000001", "40000000", "2147483647000", "9" * 5000])
+def requests(*parts: bytes) -> list[bytes]:
+    """Authentication requests, as the server sends them."""
+    return [b"R" + (len(part) + 4).to_bytes(4, "big") + part for part in parts]
+
+
+# what the server asks for, words of what was seen, words of the remedy
+REFUSED = [
+    ([SCRAM[5:], b"\x00\x00\x00\x0br=xyz,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"], "not valid", "listens at this address"),
+    ([SCRAM[5:], b"\x00\x00\x00\x0b\xff"], "not valid: unexpected nonce or form", "listens at this address"),
+    ([b"\x00\x00\x00\x09"], "SSPI", "scram-sha-256"),
+    ([b"\x00\x00\x00\x0aSCRAM-SHA-256-PLUS\x00\x00"], "other than SCRAM-SHA-256", "scram-sha-256"),
+]
+
+
+@pytest.mark.parametrize(("asked", "seen", "fix"), REFUSED)
+def test_what_cannot_be_answered_is_not_told_as_a_wrong_password(asked: list[bytes], seen: str, fix: str) -> None:
+    failed = failure_of(*requests(*asked))
+    assert failed.id == "DB-16"
+    assert seen in failed.observed
+    assert fix in failed.fix
+    assert failed.cause
+
+
+def test_more_iterations_than_usual_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    monkeypatch.setattr("hashlib.pbkdf2_hmac", lambda *given: done.append(given[3]) or b"")
+    Scram("pencil", nonce="abc").final(b"r=abcdef,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=1200000")
+    assert done == [1_200_000]
+
+
+@pytest.mark.parametrize("iterations", ["10000001", "40000000", "2147483647000", "9" * 5000])
 def test_a_challenge_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch, iterations: str) -> None:
     monkeypatch.setattr("hashlib.pbkdf2_hmac", lambda *_: pytest.fail("it was begun"))
-    with pytest.raises(ValueError, match="more than 1000000 iterations"):
+    with pytest.raises(TooManyIterations):
         Scram("pencil", nonce="abc").final(f"r=abcdef,s=W22ZaJ0SNY7soEsUEjb6gQ==,i={iterations}".encode())
+
+
+@pytest.mark.parametrize("message", [b"R\x00\x00\x00\x08\x00\x00\x00\x00", b"S\x00\x00\x00\x08a\x00b\x00"])
+def test_a_server_that_never_pauses_ends_at_the_time_limit(message: bytes) -> None:
+    with server_that_sends(message, message * 1000, 1_000_000, pause=0) as url:
+        port = int(url.rpartition(":")[2])
+        with pytest.raises(LoginFailed, match=r"no answer within 0\.4 seconds"):
+            log_in(target(port, timeout=0.4))
 
 
 def test_the_fields_of_an_error_are_found_by_their_letters() -> None:
