@@ -85,7 +85,7 @@ STAGES = (
     Stage(
         "existing cluster", "tests/scenario.sh pytest tests/integration/site/test_existing_cluster.py", "15 min", ALL
     ),
-    Stage("fleet", "tests/scenario.sh pytest tests/integration/site/test_fleet.py", "15 min", ALL),
+    Stage("fleet", "tests/scenario.sh pytest tests/integration/site/test_fleet.py", "40 min", ALL),
 )
 
 
