@@ -71,7 +71,10 @@ class Cluster:
         for box in self.boxes.values():
             assert box.shell(f"ls {K3S} /etc/rancher", check=False) == ""
         texts = re.findall(r'^fatal: \[(\w+)\]: FAILED! => .*?"msg": "(.*?)"', output, re.MULTILINE | re.DOTALL)
-        return {host: dict(re.findall(r"\[(K3S-\d+)\] (.*?)Read more", text, re.DOTALL)) for host, text in texts}
+        findings = {host: {} for host in self.boxes}
+        for host, text in texts:  # the last one of a host says only that its site is not done
+            findings[host] |= re.findall(r"\[(K3S-\d+)\] (.*?)Read more", text, re.DOTALL)
+        return {host: found for host, found in findings.items() if found}
 
 
 def changed(output: str) -> dict[str, int]:
