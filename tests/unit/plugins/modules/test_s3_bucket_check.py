@@ -63,7 +63,9 @@ class FakeStore:
         elif operation == "GetObject":
             return reply(self.objects[path]) if path in self.objects else error(404, "NoSuchKey")
         elif operation == "HeadObject":
-            return reply(self.objects[path])
+            return reply(self.objects[path]) if path in self.objects else error(404, "NoSuchKey")
+        elif operation == "CompleteMultipartUpload" and path not in self.objects:
+            return error(404, "NoSuchUpload")
         elif operation == "CreateMultipartUpload":
             return reply(b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
         elif operation == "UploadPart":
