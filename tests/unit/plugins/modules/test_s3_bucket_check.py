@@ -60,9 +60,7 @@ class FakeStore:
         elif operation == "DeleteObject":
             self.objects.pop(path, None)
             return reply(status=204)
-        elif operation == "GetObject":
-            return reply(self.objects[path]) if path in self.objects else error(404, "NoSuchKey")
-        elif operation == "HeadObject":
+        elif operation in ("GetObject", "HeadObject"):
             return reply(self.objects[path]) if path in self.objects else error(404, "NoSuchKey")
         elif operation == "CompleteMultipartUpload" and path not in self.objects:
             return error(404, "NoSuchUpload")
