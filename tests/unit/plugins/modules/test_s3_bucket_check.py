@@ -60,10 +60,10 @@ class FakeStore:
         elif operation == "DeleteObject":
             self.objects.pop(path, None)
             return reply(status=204)
-        elif operation == "GetObject":
+        elif operation in ("GetObject", "HeadObject"):
             return reply(self.objects[path]) if path in self.objects else error(404, "NoSuchKey")
-        elif operation == "HeadObject":
-            return reply(self.objects[path])
+        elif operation == "CompleteMultipartUpload" and path not in self.objects:
+            return error(404, "NoSuchUpload")
         elif operation == "CreateMultipartUpload":
             return reply(b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
         elif operation == "UploadPart":
