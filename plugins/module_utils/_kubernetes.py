@@ -36,6 +36,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_plugin im
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Rights, rights_verdict
 from ansible_collections.flyte.onprem.plugins.module_utils._limits import exchanged
 from ansible_collections.flyte.onprem.plugins.module_utils._reach import EXPIRY_WARNING_DAYS, ReachIds
+from ansible_collections.flyte.onprem.plugins.module_utils._resolve import pinned
 
 KUBECONFIG = "K8S-01"
 CLIENT_CERTIFICATE = "K8S-02"
@@ -261,10 +262,12 @@ def cluster(
         return f"for the API at {api.address.endpoint}"
 
     row = report.check(KUBECONFIG, read)
+    api = found[0] if found else None
     try:
-        yield (found[0] if found else None), api_rows(report, found[0] if found else None, timeout=timeout, after=row)
+        with contextlib.ExitStack() as way:
+            yield api, api_rows(report, api, timeout=timeout, after=row, way=way)
     finally:
-        for api in found:
+        if api:
             api.close()
 
 
@@ -405,8 +408,11 @@ def _use_credentials(configuration: t.Any, user: Json, *, timeout: float) -> Non
             )
 
 
-def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -> Check:
-    """Add rows for the client's certificate, the way to the API, its certificate, and its answers."""
+def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check, way: contextlib.ExitStack) -> Check:
+    """Add rows for the client's certificate, the way to the API, its certificate, and its answers.
+
+    Until C(way) is left, the API is asked at the address that accepted, of perhaps several.
+    """
 
     def client_certificate() -> str:
         if api is None:  # `after` passed
@@ -432,6 +438,7 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
         for id in (_REACH.name, _REACH.port):
             report.conclude(id, Skipped(f"the way leads through the proxy {api.proxy}"), **context)
     elif api:
+        accepted: dict[str, str] = {}
         row = _reach.reach(
             report,
             # What is not verified by the kubeconfig's own word is not judged here either.
@@ -441,7 +448,9 @@ def api_rows(report: Report, api: Api | None, *, timeout: float, after: Check) -
             timeout=timeout,
             server_name=api.server_name,
             after=[after],
+            accepted=accepted,
         )
+        way.enter_context(pinned(accepted))
 
     def who() -> str:
         if api is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 from kubernetes import config as kubernetes_config
 from kubernetes.client.exceptions import ApiException
 from support.kubernetes_api import TOKEN, FakeApi, kubernetes_api
-from support.servers import server_that_sends
+from support.servers import black_hole, resolving_to, server_that_sends
 from support.services import web
 from urllib3 import HTTPResponse
 
@@ -188,6 +189,27 @@ def test_a_proxy_url_is_told_as_one_that_is_not_used(
     assert (row["id"], row["status"]) == ("K8S-01", "warning" if ignored else "passed")
     assert ("proxy-url" in row["observed"]) is ignored
     assert "canary" not in str(found)
+
+
+def test_a_dead_address_among_several_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Any] = []
+
+    class Socket(socket.socket):
+        def connect(self, address: Any) -> None:
+            tried.append(address)
+            super().connect(address)
+
+    with kubernetes_api({"/version": {"gitVersion": "v1.36.4"}, "/readyz": "ok"}) as server:
+        dead = ("127.0.0.9", int(server.server.rpartition(":")[2]))
+        path = FakeApi(server=server.server.replace("127.0.0.1", "api.example.com")).kubeconfig(tmp_path)
+        report = Report(CATALOGUE, kubeconfig=str(path), context="", timeout="1")
+        with black_hole(*dead), resolving_to("api.example.com", dead[0], "127.0.0.1"):
+            monkeypatch.setattr(socket, "socket", Socket)
+            with cluster(report, kubeconfig=str(path), context=None, timeout=1) as (_api, row):
+                assert row.status == "passed"
+    assert tried.count(dead) == 1
+    (seen,) = [found.observed for found in report.rows if found.id == "K8S-12"]
+    assert seen.endswith(" ms; 127.0.0.9: no answer")
 
 
 # what a user of a kubeconfig has that no header can hold
