@@ -162,7 +162,7 @@ def state_of_a_cluster(box: Box) -> Iterator[None]:
 def test_another_token_than_the_clusters_is_refused_and_not_shown(box: Box, mode: list[str]) -> None:
     code, output = box.run("preflight", *mode)
     assert code != 0
-    assert "K3S-61" in output and "Put the old token back" in output
+    assert "K3S-61" in output and "put the old token back" in output and "flyte.onprem.rotate_token" in output
     assert changes(output) == 0
     assert TOKEN not in output
 
