@@ -87,9 +87,9 @@ def end_in(days: int, machine: Machine, path: str, server: Machine, authority: s
     old = x509.load_pem_x509_certificate(read(machine, path))
     issuer = x509.load_pem_x509_certificate(read(server, f"{authority}.crt"))
     key: Any = serialization.load_pem_private_key(read(server, f"{authority}.key"), None)
-    builder = x509.CertificateBuilder(
-        issuer.subject, old.subject, old.public_key(), x509.random_serial_number(), old.not_valid_before_utc
-    ).not_valid_after(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days))
+    builder = x509.CertificateBuilder(issuer.subject, old.subject, old.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(old.not_valid_before_utc)
+    builder = builder.not_valid_after(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days))
     for extension in old.extensions:
         builder = builder.add_extension(extension.value, extension.critical)
     chain = [builder.sign(key, hashes.SHA256()), issuer]
