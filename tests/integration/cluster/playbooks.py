@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -45,13 +46,16 @@ class Playbooks:
     variables: dict[str, Any] = field(default_factory=dict)
 
     def start(self, playbook: str, *options: str, **variables: Any) -> subprocess.Popen[str]:
+        # In a file, since there may be secrets in them.
+        given, path = tempfile.mkstemp(suffix=".json")
+        with os.fdopen(given, "w") as file:
+            json.dump({**self.variables, **variables}, file)
         return subprocess.Popen(
             [
                 "ansible-playbook",
                 f"--inventory={self.inventory}",
                 playbook,
-                "--extra-vars",
-                json.dumps({**self.variables, **variables}),
+                f"--extra-vars=@{path}",
                 *options,
             ],
             cwd=ROOT,
