@@ -44,12 +44,12 @@ class Playbooks:
     inventory: str
     secrets: dict[str, str] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
+    folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory, repr=False)
 
     def start(self, playbook: str, *options: str, **variables: Any) -> subprocess.Popen[str]:
         # In a file, since there may be secrets in them.
-        given, path = tempfile.mkstemp(suffix=".json")
-        with os.fdopen(given, "w") as file:
-            json.dump({**self.variables, **variables}, file)
+        path = Path(self.folder.name) / "variables.json"
+        path.write_text(json.dumps({**self.variables, **variables}))
         return subprocess.Popen(
             [
                 "ansible-playbook",
