@@ -1126,7 +1126,10 @@ FLYTE = (
         id="FLYTE-14",
         title="Flyte answers behind the ingress at {endpoint}",
         expected="an answer of Flyte's own",
-        cause="The ingress controller has the route, but no pod of Flyte behind it answers.",
+        cause=(
+            "The ingress controller has the route, but no pod of Flyte behind it answers, or only that pod's gateway: "
+            "Flyte starts or stops."
+        ),
         fix=(
             _JUST_STARTED
             + "Look at Flyte's pod: kubectl -n {namespace} get pods; kubectl -n {namespace} logs deployment/{release}. "

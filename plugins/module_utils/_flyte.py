@@ -65,6 +65,11 @@ _DOWNLOAD = "FLYTE-29"
 _SPEAKS_TLS = b"HTTPS"
 
 REDIRECTS = (301, 302, 307, 308)
+# From an ingress controller without a pod behind the route, or from Flyte's own gateway while Flyte starts or stops
+# (499: the gateway has closed its connection to Flyte; grpc-gateway, runtime.HTTPStatusFromCode).
+AWAY = (499, 502, 503, 504)
+# By these rows it is not known whether a request was carried out.
+UNANSWERED = (_NO_BACKEND, _NO_ANSWER)
 
 # How clients learn how to log in (RFC 8414, and Flyte's own).
 METADATA = ("/.well-known/oauth-authorization-server", "/config/v1/flyte_client")
@@ -211,7 +216,9 @@ def call(
 
 def refusal(answer: Answer, path: str) -> Failed | Skipped:
     """What a status other than 200 says about the way to Flyte, or about Flyte."""
+    words = words_of(answer)
     seen = f"{path} gave HTTP {answer.status}"
+    told = f"{seen}: {words}" if words else seen
     where = answer.headers.get("location", "")
     if answer.status == 400 and _SPEAKS_TLS in answer.body:
         return Failed(f"{seen}: this port speaks TLS", id=_ELSEWHERE)
@@ -221,10 +228,9 @@ def refusal(answer: Answer, path: str) -> Failed | Skipped:
         return Skipped(f"{seen}: Flyte asks for a login, and this check has none")
     if answer.status == 404:
         return Failed(seen, id=_NO_ROUTE)
-    if answer.status in (502, 503, 504):
-        return Failed(seen, id=_NO_BACKEND)
-    words = words_of(answer)
-    return Failed(f"{seen}: {words}" if words else seen)
+    if answer.status in AWAY:
+        return Failed(told, id=_NO_BACKEND)
+    return Failed(told)
 
 
 def _path_of(url: str) -> str:

@@ -243,12 +243,12 @@ class Run:
         if found.status in fine:
             return {}
         words = _flyte.words_of(found)
-        if not words or found.status in (401, 403):
-            raise _flyte.refusal(found, path)
-        finding = diagnose(Evidence(flyte=[words]))
+        finding = diagnose(Evidence(flyte=[words])) if words and found.status not in (401, 403) else None
         if finding:
             raise Diagnosed(finding)
-        raise Failed(f"{path} gave HTTP {found.status}: {words}")
+        if words and found.status not in (401, 403, *_flyte.AWAY):
+            raise Failed(f"{path} gave HTTP {found.status}: {words}")
+        raise _flyte.refusal(found, path)
 
     def place(self, kind: str, *more: str, name: str = "") -> str:
         """The path of what belongs to an execution, by default this one."""
@@ -323,7 +323,6 @@ class Run:
 
     def run(self) -> str:
         while True:
-            self.report.facts["execution"] = self.name
             seconds = self.attempt()
             if self.phase == "SUCCEEDED":
                 break
@@ -341,8 +340,13 @@ class Run:
 
     def attempt(self) -> float:
         """Create an execution and wait for its end; the seconds that it took."""
-        self.call("POST", "/api/v1/executions", self.workflow.execution(self.name))
+        try:
+            self.call("POST", "/api/v1/executions", self.workflow.execution(self.name))
+        except Failed as exc:
+            self.started = self.started or exc.id in _flyte.UNANSWERED  # it may have been made all the same
+            raise
         self.started = True
+        self.report.facts["execution"] = self.name
         began = self.clock.now()
         self.follow()
         return self.clock.now() - began

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 BUCKET = "flyte-metadata"
-CODES = {400: 3, 401: 16, 404: 5, 409: 6, 500: 13}
+CODES = {400: 3, 401: 16, 404: 5, 409: 6, 499: 1, 500: 13, 503: 14}
 
 
 def refusal(status: int, words: str) -> Reply:

@@ -15,6 +15,7 @@ from typing import Any
 import urllib3
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
+from support.flyte import wait_for
 from support.leaks import shown
 from support.modules import Result, run_module
 
@@ -100,6 +101,11 @@ class Site:
     def restart(self, deployment: str, *, namespace: str) -> None:
         self.kubectl("-n", namespace, "rollout", "restart", f"deployment/{deployment}")
         self.kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=180s")
+        # A rollout is over before the pods that it replaced are: until then they may still answer.
+        labels = self.get("deployment", deployment, namespace=namespace)["spec"]["selector"]["matchLabels"]
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        pods = ("-n", namespace, "get", "pods", "-l", selector, "-o", "json")
+        wait_for(lambda: "deletionTimestamp" not in self.kubectl(*pods), what=f"the end of {deployment}", seconds=60)
 
     @cached_property
     def minio(self) -> MinioAdmin:

@@ -236,6 +236,8 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
     ("PodTemplate missing", lacks(TEMPLATE), "FLYTE-62", "no flyte-task in verify-development"),
     ("Secret missing", lacks(SECRET), "S3-02", "no flyte-task-s3 in verify-development"),
     ("task over the limits", answers("POST", "tasks", 400, OVER), "FLYTE-84", "[8]"),
+    ("Flyte starts", answers("POST", "workflows", 503, "no connection"), "FLYTE-14", "no connection"),
+    ("Flyte stops", answers("POST", "workflows", 499, "connection is closing"), "FLYTE-14", "is closing"),
     ("workflow refused", answers("POST", "workflows", 400, "it makes no sense"), "FLYTE-64", "it makes no sense"),
     ("Flyte does not reach the store", answers("POST", "workflows", 500, STORE_DOWN), "FLYTE-81", "10.0.0.4"),
     ("execution refused", answers("POST", "executions", 500, "no idea why"), "FLYTE-60", "no idea why"),
@@ -255,6 +257,14 @@ def test_each_fault_on_the_way_fails_its_own_check_and_nothing_else(
     assert site.row(id).fix
     # Nothing was started, so there is nothing to clean.
     assert "FLYTE-65" not in [row.id for row in site.report.rows]
+
+
+def test_an_execution_that_may_have_been_made_is_ended(site: Site) -> None:
+    site.flyte.answers["POST /api/v1/executions"] = refusal(503, "Flyte stops")
+    site.run()
+    assert site.ids(FAILED) == ["FLYTE-14"]
+    assert site.row("FLYTE-65").status == PASSED
+    assert site.flyte.terminated == ["v1"]
 
 
 def test_a_refused_upload_is_the_fault_of_the_store(site: Site) -> None:
