@@ -123,6 +123,8 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["enforcing on HOST", "dnf install k3s-selinux"],
     ),
     ("a Raspberry Pi as it comes", PI, {}, "K3S-59", ["cmdline.txt", "k3s_reboot"]),
+    # An inventory in INI's form, and --extra-vars, give texts for what is true or false.
+    ("a Raspberry Pi that may not be rebooted, in words", PI, {"k3s_reboot": "false"}, "K3S-59", ["cmdline.txt"]),
     ("no memory cgroup of version 1", {**CGROUP_V1, "memory": False}, {}, "K3S-59", ["no memory cgroup"]),
     ("cgroup v1", CGROUP_V1, {}, "K3S-54", ["k3s_version is v1.36", "failCgroupV1"]),
     (
@@ -157,6 +159,11 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {**CGROUP_V1, "selinux": True},
         {"k3s_version": "v1.34.6+k3s1", "k3s_architecture": "arm"},
     ),
+    (
+        "no drain, in words",
+        {"unit": True, "state": "active"},
+        {"k3s_drain": "false", "k3s_token_may_change": "no"},
+    ),
     ("cgroup v1 by an argument", CGROUP_V1, {"k3s_config": {"kubelet-arg": "fail-cgroupv1=false"}}),
 ]
 
@@ -166,6 +173,7 @@ NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("new", {"firewall": "firewalld"}, {}),
     ("node", {"unit": True, "tunnel": True, "state": "active"}, {"k3s_open_firewall": False}),
     ("walled", {"firewall": "ufw", "opened": ["allow from 10.42.0.0/16"]}, {}),
+    ("told", {"firewall": "ufw"}, {"k3s_open_firewall": "false"}),
     ("agent", {}, {"k3s_agents": ["agent"], "k3s_config": {"flannel-backend": "host-gw", "embedded-registry": True}}),
     ("visitor", {}, {"k3s_servers": [], "k3s_agents": ["visitor"], "k3s_join_url": "https://k8s.example.com:6443"}),
 ]
@@ -394,7 +402,7 @@ def test_nothing_is_opened_where_no_firewall_is_on_or_the_role_may_not(recorded:
         if any("firewalld" in path for path in found["files"])
     }
     assert list(policies) == ["new"]
-    assert recorded["node"]["ufw"] == []
+    assert [recorded[host]["ufw"] for host in ("node", "told")] == [[], []]
 
 
 def test_two_servers_do_not_leave_a_cluster_at_once(tmp_path: Path) -> None:
