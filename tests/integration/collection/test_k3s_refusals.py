@@ -180,9 +180,14 @@ NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 
 def findings(
-    tmp_path: Path, *, hosts: Sequence[str] = ("a",), phase: str = "preflight", **variables: Any
+    tmp_path: Path,
+    *,
+    hosts: Sequence[str] = ("a",),
+    silent: Sequence[str] = (),
+    phase: str = "preflight",
+    **variables: Any,
 ) -> dict[str, str]:
-    """Run a phase of the role in check mode; its findings by id."""
+    """Run a phase of the role in check mode, on this machine and on hosts that do not answer; its findings by id."""
     playbook = [
         {
             "name": "Look",
@@ -193,7 +198,8 @@ def findings(
         }
     ]
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    inventory = {"all": {"hosts": dict.fromkeys(hosts), "vars": local}}
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    inventory = {"all": {"hosts": {**dict.fromkeys(hosts), **dict.fromkeys(silent, away)}, "vars": local}}
     files = {
         "playbook": playbook,
         "inventory": inventory,
@@ -415,6 +421,22 @@ def test_a_restoration_wants_a_word_a_snapshot_and_all_servers(tmp_path: Path) -
     assert {"K3S-90", "K3S-91", "K3S-92"} == found.keys()
     assert "/var/lib/rancher/k3s/server/db/snapshots/none" in found["K3S-91"]
     assert "b, c would be left out" in found["K3S-92"]
+
+
+def test_a_restoration_stops_no_server_while_another_one_cannot_be_stopped(tmp_path: Path) -> None:
+    (tmp_path / "snapshot").touch()
+    known = {"k3s_restore_snapshot": str(tmp_path / "snapshot"), "k3s_restore_is_confirmed": True}
+    found = findings(tmp_path, phase="restore", hosts=["a", "b"], silent=["c"], **known)
+    assert found.keys() == {"K3S-92"}
+    assert "c did not answer" in found["K3S-92"]
+    assert "out of the inventory" in found["K3S-92"]
+
+
+def test_a_restoration_does_not_begin_with_servers_that_the_cluster_could_not_have(tmp_path: Path) -> None:
+    (tmp_path / "snapshot").touch()
+    known = {"k3s_restore_snapshot": str(tmp_path / "snapshot"), "k3s_restore_is_confirmed": True}
+    found = findings(tmp_path, phase="restore", hosts=["a", "b"], k3s_servers=["a", "b"], **known)
+    assert found.keys() == {"K3S-57"}
 
 
 def test_a_cluster_without_etcd_has_no_snapshot_to_restore(tmp_path: Path) -> None:
