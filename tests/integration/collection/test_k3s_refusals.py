@@ -10,6 +10,7 @@ of those are judged in one run, in which each case is a host.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -71,6 +72,7 @@ PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmwa
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
 NO_WAY = {"name": "b", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
 CLOSED = {"name": "c", "address": "192.0.2.3", "reached": True, "closed": ["2379/tcp", "8472/udp"], "words": ""}
+OLD_TOKEN = {"content": base64.b64encode(b"K10abc::server:old").decode()}
 POLICY = ROOT / "roles/k3s/templates/flyte-k3s.xml.j2"
 CLOCKS = ["right", "ahead"]
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
@@ -133,6 +135,18 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {},
         "K3S-53",
         ["port 2379 is in use by etcd"],
+    ),
+    (
+        "a new token for some of the servers",
+        {"state": "active", "unit": True, "token_file": True},
+        {
+            "k3s_token_may_change": True,
+            "k3s_token": "new",
+            "__k3s_kept_token": OLD_TOKEN,
+            "__k3s_servers_now": {"rc": 0},
+        },
+        "K3S-85",
+        ["b, c, of the servers, would be left out", "Leave out --limit"],
     ),
     ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
     (
