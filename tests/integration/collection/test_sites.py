@@ -69,6 +69,14 @@ def test_the_list_to_run_again_has_the_hosts_that_are_not_done(run: Run, tmp_pat
     assert (tmp_path / "failed-sites.retry").read_text() == "edge-kiel\nedge-ulm\n"
 
 
+def test_check_mode_names_no_list_that_it_does_not_write(run: Run, tmp_path: Path) -> None:
+    describe(tmp_path, kiel={})
+    result = run("ansible-playbook", "flyte.onprem.preflight", "-i", "hosts.yml", "--check", check=False)
+    assert table(result.stdout) != []
+    assert not (tmp_path / "failed-sites.retry").exists()
+    assert "failed-sites.retry" not in result.stdout
+
+
 def test_verify_names_a_host_that_does_not_answer_and_nothing_that_follows_from_it(run: Run, tmp_path: Path) -> None:
     describe(tmp_path, kiel={})
     site = tmp_path / ".flyte/kiel"
