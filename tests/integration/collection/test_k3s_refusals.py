@@ -43,6 +43,16 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("an unknown option", {"k3s_config": {"tls-sans": ["x"]}}, "K3S-63", ["tls-sans", "k3s server --help"]),
     ("an option with a variable", {"k3s_config": {"token": "x"}}, "K3S-64", ["token is set by k3s_token"]),
     ("a name that two hosts have", {"k3s_node_name": "node-b"}, "K3S-65", ["a and another host", "hostnamectl"]),
+    ("a name with an underscore", {"k3s_node_name": "node_1"}, "K3S-77", ["called 'node_1'", "hostnamectl"]),
+    ("a name in upper case", {"k3s_node_name": "Node-1"}, "K3S-77", ["'Node-1'"]),
+    ("a name that is too long", {"k3s_node_name": "a" * 64}, "K3S-77", ["aaaa"]),
+    ("no name", {"k3s_node_name": ""}, "K3S-77", ["called ''"]),
+    (
+        "several servers without etcd",
+        {"k3s_config": {"cluster-init": False}},
+        "K3S-78",
+        ["cluster-init: False", "3 servers", "Take cluster-init out"],
+    ),
     ("a variable that is an option", {"k3s_environment": {"K3S_TOKEN": "x"}}, "K3S-50", ["K3S_TOKEN", "k3s_config"]),
     ("a variable of two lines", {"k3s_environment": {"A": "x\nB=y"}}, "K3S-50", ["k3s_environment has A"]),
     ("a name that is none", {"k3s_environment": {"A B": "x"}}, "K3S-50", ["A B"]),
@@ -72,9 +82,11 @@ PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmwa
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
 NO_WAY = {"name": "b", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
 CLOSED = {"name": "c", "address": "192.0.2.3", "reached": True, "closed": ["2379/tcp", "8472/udp"], "words": ""}
+BUNDLE = {"format": 1, "architecture": "amd64", "images": [], "artifacts": {"k3s": {"version": "v1.35.8+k3s1"}}}
 OLD_TOKEN = {"content": base64.b64encode(b"K10abc::server:old").decode()}
 POLICY = ROOT / "roles/k3s/templates/flyte-k3s.xml.j2"
 CLOCKS = ["right", "ahead"]
+BESIDE_TWIN = ["{{ inventory_hostname }}", "new", "node"]
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
 # what is seen, what the look says, variables, the finding, what its text must say
 BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
@@ -148,6 +160,20 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         "K3S-85",
         ["b, c, of the servers, would be left out", "Leave out --limit"],
     ),
+    (
+        "a name that two hosts were given",
+        {},
+        {"k3s_servers": BESIDE_TWIN, "k3s_node_name": "twin"},
+        "K3S-65",
+        ["HOST and another host of the cluster are both called twin", "set k3s_node_name for one of them"],
+    ),
+    (
+        "an older version in the bundle",
+        {"version": "v1.36.4+k3s1"},
+        {"k3s_bundle": "{{ site_directory }}", "k3s_version": "v1.36.4+k3s1"},
+        "K3S-79",
+        ["k3s_version is v1.36.4+k3s1, and the bundle", "has k3s v1.35.8+k3s1", "Set k3s_version to v1.35.8+k3s1"],
+    ),
     ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
     (
         "a bundle for another architecture",
@@ -161,8 +187,9 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
 GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("nothing of note, and hosts that are reached", {}, {"__k3s_between": {"peers": [REACHED]}}),
     # Each looks at the other one's.
-    ("right", {}, {"__k3s_between": {"clock_offset": 0.4}, "k3s_servers": [*CLOCKS, "c"]}),
-    ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"]}),
+    ("right", {}, {"__k3s_between": {"clock_offset": 0.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "right"}),
+    ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "ahead"}),
+    ("the name of a host that was given another one", {}, {"k3s_servers": BESIDE_TWIN, "k3s_node_name": "node-new"}),
     (
         "swap as k3s sets the kubelet up, SELinux with the policy, a Raspberry Pi that may be rebooted",
         {"swap": ["/dev/sda2"], "selinux": True, "selinux_policy": True, **PI},
@@ -178,13 +205,18 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"unit": True, "state": "active"},
         {"k3s_drain": "false", "k3s_token_may_change": "no"},
     ),
+    (
+        "the bundle's version",
+        {"version": "v1.35.8+k3s1"},
+        {"k3s_bundle": "{{ site_directory }}", "k3s_version": "v1.35.8+k3s1"},
+    ),
     ("cgroup v1 by an argument", CGROUP_V1, {"k3s_config": {"kubelet-arg": "fail-cgroupv1=false"}}),
 ]
 
 # Hosts of one cluster: what is opened on them, and what they ask of each other. Name, what the look says, variables.
 PEERS = {"new": "192.0.2.11", "node": "192.0.2.12", "walled": "192.0.2.13"}
 NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("new", {"firewall": "firewalld"}, {}),
+    ("new", {"firewall": "firewalld"}, {"k3s_node_name": "twin"}),
     ("node", {"unit": True, "tunnel": True, "state": "active"}, {"k3s_open_firewall": False}),
     ("walled", {"firewall": "ufw", "opened": ["allow from 10.42.0.0/16"]}, {}),
     ("told", {"firewall": "ufw"}, {"k3s_open_firewall": "false"}),
@@ -271,7 +303,7 @@ def test_a_cluster_that_can_be_built_is_not_refused(tmp_path: Path) -> None:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What the role makes of each recorded case: findings, what is asked, what is opened."""
     folder = tmp_path_factory.mktemp("recorded")
-    (folder / "manifest.json").write_text('{"format": 1, "architecture": "amd64", "images": []}')
+    (folder / "manifest.json").write_text(json.dumps(BUNDLE))
     cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
     cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
     # As the role's own defaults, weaker than what is said of each host.
