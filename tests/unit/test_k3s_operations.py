@@ -71,7 +71,14 @@ def test_what_the_last_start_left_alone_asks_for_no_other(tmp_path: Path) -> Non
 
 
 def value(name: str, **known: Any) -> Any:
-    variables = {**VARS, "k3s_servers": ["a", "b"], "k3s_agents": ["c"], "inventory_hostname": "a", **known}
+    variables = {
+        **VARS,
+        "k3s_servers": ["a", "b"],
+        "k3s_agents": ["c"],
+        "ansible_play_hosts_all": ["a", "b", "c"],
+        "inventory_hostname": "a",
+        **known,
+    }
     return Templar(loader=DataLoader(), variables=variables).template(variables[name])
 
 
@@ -118,6 +125,12 @@ def test_a_token_changes_only_while_all_servers_hear_of_it(answer: dict[str, Any
     found = rule("K3S-85", __k3s_rotates=True, __k3s_servers_now=answer)
     assert found["met"] is met
     assert met or found["seen"] == said
+
+
+def test_a_token_changes_only_on_all_servers_at_once() -> None:
+    found = rule("K3S-85", __k3s_rotates=True, __k3s_servers_now={"rc": 0}, ansible_play_hosts_all=["a", "c"])
+    assert found["met"] is False
+    assert found["seen"] == "b, of the servers, would be left out"
 
 
 @pytest.mark.parametrize(
