@@ -59,7 +59,8 @@ class Playbooks:
                 *options,
             ],
             cwd=ROOT,
-            env=dict(os.environ, ANSIBLE_NOCOLOR="1"),
+            # Molecule forces colours, which stand between the words of the recap.
+            env=dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_FORCE_COLOR="0"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

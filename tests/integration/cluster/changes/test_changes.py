@@ -54,7 +54,7 @@ def run(inventory: str, playbook: str, **variables: Any) -> str:
     done = subprocess.run(
         ["ansible-playbook", f"--inventory={inventory}", playbook, "--extra-vars", json.dumps(variables)],
         cwd=ROOT,
-        env=dict(os.environ, ANSIBLE_NOCOLOR="1"),
+        env=dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_FORCE_COLOR="0"),
         capture_output=True,
         text=True,
         check=False,
