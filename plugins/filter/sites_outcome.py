@@ -41,10 +41,14 @@ options:
     type: float
     default: 100
   unfinished_before:
-    description: Hosts that earlier runs have left unfinished, those of other sites than the ones of this run.
+    description: Hosts that earlier runs of the same playbook have left unfinished.
     type: list
     elements: str
     default: []
+  whole:
+    description: Whether this run does all that the playbook does, so that what it has done is finished.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -61,17 +65,17 @@ _value:
     - C(sites), a row for each site with C(name), C(state) (V(ok), V(failed), V(skipped)), C(host), C(where),
       C(why) and C(summary), in the order of the inventory; C(table), the same as lines of text; C(failed), the hosts of
       the sites that have failed; C(stopped), the hosts that have to stop; C(too_many), whether more sites have failed
-      than may; C(none_left), whether all have; C(unfinished), the hosts that another run has to take up.
+      than may; C(none_left), whether all have; C(unfinished), the hosts of sites that are not in order;
+      C(again), these and the hosts from before that this run has not finished, which another run has to take up.
     - C(others), names of the sites of the inventory that are not in this run; C(speaker), the host for which what
       concerns all sites is worked out, one of a site that is in order if there is one.
-    - C(clashes), sites of the inventory that have the same C(site_domain), by it.
     - C(waves), the hosts of the present play in lists to be taken one after the other, each with one host of a site,
       in the order of the play.
   type: dict
 """
 
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ansible.errors import AnsibleError
 from jinja2.exceptions import UndefinedError
@@ -92,6 +96,7 @@ def sites_outcome(
     *,
     max_fail_percentage: float = 100,
     unfinished_before: Sequence[str] = (),
+    whole: bool = True,
 ) -> dict[str, t.Any]:
     """Return how the sites are doing to which the *hosts* belong that are or were in this run."""
     facts = {host: notes(host, hostvars[host]) for host in hosts}
@@ -106,6 +111,7 @@ def sites_outcome(
     others = [name for name in dict.fromkeys(facts[host]["site"] for host in hosts) if name not in sites]
     alive = [host for host in there if host in set(play_hosts)]
     unfinished = {host for name in sites if state[name] != "ok" for host in sites[name]}
+    before = set(unfinished_before) - set(there if whole else ())
     return {
         "sites": rows,
         "table": table(rows, len(others)),
@@ -115,8 +121,8 @@ def sites_outcome(
         "stopped": [host for host in there if too_many or facts[host]["site"] in broken],
         "too_many": too_many,
         "none_left": bool(sites) and len(broken) == len(sites),
-        "unfinished": [host for host in hosts if host in unfinished | set(unfinished_before) - set(there)],
-        "clashes": clashes(facts.values()),
+        "unfinished": [host for host in hosts if host in unfinished],
+        "again": [host for host in hosts if host in unfinished | before],
         "waves": waves(play_hosts, facts),
     }
 
@@ -130,12 +136,16 @@ def known(variables: Variables, name: str) -> t.Any:
         return None
 
 
-def notes(host: str, variables: Variables) -> dict[str, t.Any]:
-    """Return what is known of a host, with its site; one whose site cannot be worked out is a site of its own."""
+def site_of(host: str, variables: Variables) -> str:
+    """Return the site of a host; one whose site cannot be worked out is a site of its own."""
     site = known(variables, "site_name")
+    return str(site or (host if "site_name" in variables else DEFAULT_SITE))
+
+
+def notes(host: str, variables: Variables) -> dict[str, t.Any]:
+    """Return what is known of a host, with its site."""
     return {
-        "site": site or (host if "site_name" in variables else DEFAULT_SITE),
-        "domain": known(variables, "site_domain"),
+        "site": site_of(host, variables),
         "doing": variables.get("sites_doing"),
         "failure": variables.get("sites_failure"),
         "skipped": variables.get("sites_skipped"),
@@ -187,16 +197,6 @@ def table(rows: Sequence[Mapping[str, str]], others: int) -> list[str]:
     if others:
         lines.append(f"{others} more in the inventory {'was' if others == 1 else 'were'} not in this run")
     return lines
-
-
-def clashes(facts: Iterable[Variables]) -> dict[str, list[str]]:
-    """Return the names of the sites that want to have one domain, by the domain."""
-    users: dict[str, list[str]] = {}
-    for found in facts:
-        names = users.setdefault(found["domain"] or "", [])
-        if found["site"] not in names:
-            names.append(found["site"])
-    return {domain: names for domain, names in users.items() if domain and len(names) > 1}
 
 
 def waves(hosts: Sequence[str], facts: Mapping[str, Variables]) -> list[list[str]]:

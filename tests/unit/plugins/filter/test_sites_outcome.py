@@ -146,7 +146,12 @@ def test_a_host_of_a_site_in_order_speaks_for_all(notes: dict, alive: str, speak
 def test_what_another_run_left_unfinished_stays_in_the_list() -> None:
     hosts = ["a1", "b1", "c1"]
     found = sites_outcome(hosts, hostvars_of(*hosts), ["a1"], ["a1"], unfinished_before=["a1", "c1", "gone"])
-    assert found["unfinished"] == ["c1"]
+    assert (found["unfinished"], found["again"]) == ([], ["c1"])
+
+
+def test_a_run_of_parts_finishes_nothing_that_was_left_before() -> None:
+    found = outcome({"a1": {}, "b1": {"sites_failure": FAILURE}}, unfinished_before=["a1"], whole=False)
+    assert (found["unfinished"], found["again"]) == (["b1"], ["a1", "b1"])
 
 
 def test_the_table_has_a_line_for_each_site() -> None:
@@ -188,17 +193,6 @@ class Unknown(dict):
 def test_a_host_whose_site_cannot_be_worked_out_is_a_site_of_its_own() -> None:
     hostvars = {"x": Unknown(site_name="{{ nope }}", sites_failure=FAILURE), "y": {"site_name": "y"}}
     assert states(sites_outcome(["x", "y"], hostvars, ["x", "y"], ["x", "y"])) == {"x": "failed", "y": "ok"}
-
-
-def test_sites_with_one_domain_are_named() -> None:
-    notes = {
-        host: {"site_domain": f"{domain}.test"} for host, domain in (("a1", "f"), ("a2", "f"), ("b1", "f"), ("c1", "c"))
-    }
-    assert outcome(notes)["clashes"] == {"f.test": ["a", "b"]}
-
-
-def test_sites_without_a_domain_do_not_clash() -> None:
-    assert outcome({"a1": {}, "b1": {}})["clashes"] == {}
 
 
 def test_the_default_is_that_of_the_role() -> None:
