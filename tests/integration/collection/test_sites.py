@@ -17,7 +17,7 @@ import yaml
 
 from .conftest import ROOT, Run, run_ansible
 
-NOBODY = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+NOBODY = {"ansible_port": 1}
 SECRETS = [
     "site_database_password", "site_object_store_secret_key", "site_minio_root_password", "site_kubernetes_token",
     "site_kubernetes_agent_token",
@@ -28,7 +28,10 @@ NO_MESSAGE = ("has no attribute", "is undefined", "{{")
 
 def describe(folder: Path, **sites: dict[str, Any]) -> None:
     """Write an inventory of sites with one host for everything; the values are variables of that host."""
-    hosts = {f"edge-{site}": {**NOBODY, "site_name": site, **variables} for site, variables in sites.items()}
+    hosts = {
+        f"edge-{site}": {**NOBODY, "ansible_host": f"127.0.0.{number}", "site_name": site, **variables}
+        for number, (site, variables) in enumerate(sites.items(), 1)
+    }
     groups = {group: {"hosts": dict.fromkeys(hosts)} for group in ("k3s_servers", "postgresql", "minio")}
     variables = {"site_domain": "{{ site_name }}.example.com", **dict.fromkeys(SECRETS, "secret")}
     inventory = {"all": {"hosts": hosts, "children": groups, "vars": variables}}
@@ -64,17 +67,17 @@ def test_a_host_that_does_not_answer_is_named_with_what_to_do(run: Run, tmp_path
 def test_the_list_to_run_again_has_the_hosts_that_are_not_done(run: Run, tmp_path: Path) -> None:
     describe(tmp_path, kiel={}, ulm={})
     run("ansible-playbook", "flyte.onprem.preflight", "-i", "hosts.yml", "--limit", "edge-ulm", check=False)
-    assert (tmp_path / "failed-sites.retry").read_text() == "edge-ulm\n"
+    assert (tmp_path / "failed-sites-preflight.retry").read_text() == "edge-ulm\n"
     run("ansible-playbook", "flyte.onprem.preflight", "-i", "hosts.yml", "--limit", "edge-kiel", check=False)
-    assert (tmp_path / "failed-sites.retry").read_text() == "edge-kiel\nedge-ulm\n"
+    assert (tmp_path / "failed-sites-preflight.retry").read_text() == "edge-kiel\nedge-ulm\n"
 
 
 def test_check_mode_names_no_list_that_it_does_not_write(run: Run, tmp_path: Path) -> None:
     describe(tmp_path, kiel={})
     result = run("ansible-playbook", "flyte.onprem.preflight", "-i", "hosts.yml", "--check", check=False)
     assert table(result.stdout) != []
-    assert not (tmp_path / "failed-sites.retry").exists()
-    assert "failed-sites.retry" not in result.stdout
+    assert not (tmp_path / "failed-sites-preflight.retry").exists()
+    assert "failed-sites" not in result.stdout
 
 
 def test_verify_names_a_host_that_does_not_answer_and_nothing_that_follows_from_it(run: Run, tmp_path: Path) -> None:
@@ -145,11 +148,11 @@ def test_a_site_that_fails_stops_no_other_and_only_it_is_run_again(run: Run, six
     assert states(result.stdout) == {site: "failed" if site == "broken" else "ok" for site in SITES}
     assert "5 ok, 1 failed, 0 skipped" in result.stdout
     six.write_text(six.read_text().replace("https://flyte", "flyte.example.com"))
-    result = preflight(run, "--limit", f"@{six.parent}/failed-sites.retry")
+    result = preflight(run, "--limit", f"@{six.parent}/failed-sites-preflight.retry")
     assert result.returncode == 0, result.stdout
     assert states(result.stdout) == {"broken": "ok"}
     assert "5 more in the inventory were not in this run" in result.stdout
-    assert not (six.parent / "failed-sites.retry").exists()
+    assert not (six.parent / "failed-sites-preflight.retry").exists()
 
 
 @pytest.mark.usefixtures("six")
@@ -167,7 +170,77 @@ def test_a_batch_that_fails_as_a_whole_stops_no_other(run: Run) -> None:
     assert states(result.stdout) == {site: "failed" if site == "broken" else "ok" for site in SITES}
 
 
-def test_two_sites_with_one_domain_are_refused(run: Run, six: Path) -> None:
+def refused(result: subprocess.CompletedProcess, identifier: str) -> list[str]:
+    """The sites that the table refuses with this id."""
+    return [line.split()[0] for line in table(result.stdout) if f"[{identifier}]" in line]
+
+
+def run_playbook(run: Run, playbook: str, *arguments: str) -> subprocess.CompletedProcess:
+    return run("ansible-playbook", f"flyte.onprem.{playbook}", "-i", "hosts.yml", *arguments, check=False)
+
+
+# What follows a playbook's first step is the same in the others.
+@pytest.mark.parametrize("playbook", ["preflight", "cluster"])
+def test_two_sites_with_one_domain_are_refused(run: Run, six: Path, playbook: str) -> None:
     six.write_text(six.read_text().replace("https://flyte", "zeta.example.com"))
-    result = preflight(run)
-    assert [line.split()[0] for line in table(result.stdout) if "[SITE-10]" in line] == ["broken", "zeta"]
+    result = run_playbook(run, playbook)
+    assert refused(result, "SITE-10") == ["broken", "zeta"]
+
+
+@pytest.mark.parametrize("playbook", ["site", "cluster"])
+def test_sites_on_one_machine_are_refused_before_it_is_asked(run: Run, tmp_path: Path, playbook: str) -> None:
+    describe(tmp_path, kiel={"ansible_host": "192.0.2.1"}, bonn={}, ulm={"ansible_host": "192.0.2.1"})
+    result = run_playbook(run, playbook)
+    assert result.returncode == 2, result.stdout
+    assert refused(result, "SITE-19") == ["kiel", "ulm"]
+    assert "192.0.2.1, port 1, is edge-kiel (site kiel) and edge-ulm (site ulm)." in result.stdout
+    assert refused(result, "SITE-31") == ["bonn"]
+
+
+def test_one_of_two_sites_on_a_machine_is_refused_alone_and_in_batches_too(run: Run, tmp_path: Path) -> None:
+    describe(tmp_path, kiel={}, ulm={"ansible_host": "127.0.0.1"})
+    assert refused(run_playbook(run, "preflight", "--limit", "edge-ulm"), "SITE-19") == ["ulm"]
+    result = run_playbook(run, "preflight", "-e", "fleet_serial=1", "--tags", "k3s")
+    assert refused(result, "SITE-19") == ["kiel", "ulm"]
+
+
+EVERY_PLAYBOOK = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml") if path.stem != "remove_node")
+
+
+@pytest.mark.parametrize("playbook", EVERY_PLAYBOOK)
+def test_no_playbook_ends_well_without_a_host(run: Run, tmp_path: Path, playbook: str) -> None:
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {edge-1: {site_domain: flyte.example.com}}}\n")
+    result = run_playbook(run, playbook, "-e", "uninstall_confirm=", "-e", "restore_confirm=")
+    assert result.returncode == 2, result.stdout
+    assert "SITE-03: The inventory has no host in" in result.stdout + result.stderr
+
+
+def test_a_limit_that_leaves_no_host_of_a_site_is_refused(run: Run, tmp_path: Path) -> None:
+    describe(tmp_path, kiel={})
+    inventory = yaml.safe_load((tmp_path / "hosts.yml").read_text())
+    inventory["all"]["hosts"]["printer"] = {}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    result = run_playbook(run, "verify", "--limit", "printer")
+    assert result.returncode == 2, result.stdout
+    assert "SITE-03: --limit leaves no host of" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    # whose list there is, what is run, whether it is finished by that
+    ("listed", "arguments", "finished"),
+    [
+        ("failed-sites.retry", [], False),
+        ("failed-sites-cluster.retry", [], False),
+        ("failed-sites-preflight.retry", [], True),
+        ("failed-sites-preflight.retry", ["--tags", "minio"], False),
+        ("failed-sites-preflight.retry", ["--skip-tags", "minio"], False),
+        ("failed-sites-preflight.retry", ["--start-at-task", "sum_up | See how the sites did"], False),
+    ],
+)
+def test_only_the_same_playbook_takes_hosts_off_its_list(
+    run: Run, six: Path, listed: str, arguments: list[str], finished: bool
+) -> None:
+    (six.parent / listed).write_text("alpha-1\n")
+    result = preflight(run, "--limit", "alpha-1", *arguments)
+    assert result.returncode == 0, result.stdout
+    assert (six.parent / listed).exists() is not finished

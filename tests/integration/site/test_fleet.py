@@ -113,10 +113,9 @@ class Fleet:
     def run(self, playbook: str, *arguments: str) -> tuple[int, str]:
         return self.any_box.run(playbook, *arguments)
 
-    @property
-    def unfinished(self) -> list[str]:
-        """The hosts that the last run says have to be done again."""
-        path = self.inventory / "failed-sites.retry"
+    def unfinished(self, run: str = "") -> list[str]:
+        """The hosts that have to be done again by the playbook site, or by another, with *run* in its list's name."""
+        path = self.inventory / f"failed-sites{run}.retry"
         return path.read_text().split() if path.exists() else []
 
     def page(self) -> dict[str, dict[str, Any]]:
@@ -256,7 +255,7 @@ def test_the_hosts_of_the_broken_site_are_untouched(fleet: Fleet) -> None:
 
 
 def test_the_list_to_run_again_has_the_hosts_of_the_two(fleet: Fleet) -> None:
-    assert fleet.unfinished == ["broken-1", "broken-2", "dying-1"]
+    assert fleet.unfinished() == ["broken-1", "broken-2", "dying-1"]
 
 
 def test_only_what_failed_is_run_again(fleet: Fleet) -> None:
@@ -268,7 +267,7 @@ def test_only_what_failed_is_run_again(fleet: Fleet) -> None:
     assert set(recap(output)) - {"localhost"} == {"broken-1", "broken-2", "dying-1"}
     assert "4 more in the inventory were not in this run" in output
     assert {row(output, name).split()[1] for name in ("broken", "dying")} == {"ok"}
-    assert fleet.unfinished == []
+    assert fleet.unfinished() == []
     assert fleet.running("k3s") == [hosts_of[0] for hosts_of in SITES.values()]
     assert fleet.running("minio") == [WHOLE, "broken-2"]
     assert fleet.stubs(FINISHED) == before
@@ -300,7 +299,7 @@ def test_in_batches_the_run_stops_when_too_many_have_failed(fleet: Fleet) -> Non
         "alpha": "ok", "beta": "ok", "broken": "failed", "dying": "ok", "epsilon": "skipped", "zeta": "skipped",
     }  # fmt: skip
     assert "too many other sites had failed" in row(output, "zeta")
-    assert fleet.unfinished == ["broken-1", "broken-2", "epsilon-1", "zeta-1"]
+    assert fleet.unfinished("-preflight") == ["broken-1", "broken-2", "epsilon-1", "zeta-1"]
 
 
 def test_a_batch_that_fails_as_a_whole_stops_no_other(fleet: Fleet) -> None:
