@@ -195,5 +195,10 @@ def test_a_host_whose_site_cannot_be_worked_out_is_a_site_of_its_own() -> None:
     assert states(sites_outcome(["x", "y"], hostvars, ["x", "y"], ["x", "y"])) == {"x": "failed", "y": "ok"}
 
 
+def test_every_site_of_the_inventory_has_its_hosts() -> None:
+    hostvars = {host: {"site_name": host[0]} for host in ("a1", "b1", "a2")}
+    assert sites_outcome(["a1", "b1", "a2"], hostvars, ["b1"], ["b1"])["members"] == {"a": ["a1", "a2"], "b": ["b1"]}
+
+
 def test_the_default_is_that_of_the_role() -> None:
     assert load(ROLES_DIR / "site/defaults/main.yml")["site_name"] == DEFAULT_SITE
