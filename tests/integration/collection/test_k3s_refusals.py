@@ -225,15 +225,22 @@ NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-def findings(
+def findings(tmp_path: Path, **known: Any) -> dict[str, str]:
+    """Run a phase of the role as `foresee` does; its findings by id. Nothing changes before the role has judged."""
+    output = foresee(tmp_path, **known)
+    assert re.findall(r"changed=[1-9]", output) == [], output
+    return by_id(output)
+
+
+def foresee(
     tmp_path: Path,
     *,
     hosts: Sequence[str] = ("a",),
     silent: Sequence[str] = (),
     phase: str = "preflight",
     **variables: Any,
-) -> dict[str, str]:
-    """Run a phase of the role in check mode, on this machine and on hosts that do not answer; its findings by id."""
+) -> str:
+    """Run a phase of the role in check mode, on this machine and on hosts that do not answer; its output."""
     playbook = [
         {
             "name": "Look",
@@ -253,9 +260,7 @@ def findings(
     }
     for name, content in files.items():
         (tmp_path / f"{name}.yml").write_text(yaml.safe_dump(content))
-    output = ansible(tmp_path, "--check", "--extra-vars=@variables.yml")
-    assert re.findall(r"changed=[1-9]", output) == [], output
-    return by_id(output)
+    return ansible(tmp_path, "--check", "--extra-vars=@variables.yml")
 
 
 def ansible(folder: Path, *arguments: str) -> str:
@@ -467,6 +472,15 @@ def test_a_restoration_wants_a_word_a_snapshot_and_all_servers(tmp_path: Path) -
     assert {"K3S-90", "K3S-91", "K3S-92"} == found.keys()
     assert "/var/lib/rancher/k3s/server/db/snapshots/none" in found["K3S-91"]
     assert "b, c would be left out" in found["K3S-92"]
+
+
+def test_check_mode_foresees_a_restoration(tmp_path: Path) -> None:
+    """On a machine without k3s the snapshot alone would be new."""
+    (tmp_path / "snapshot").touch()
+    known = {"k3s_restore_snapshot": str(tmp_path / "snapshot"), "k3s_restore_is_confirmed": True}
+    output = foresee(tmp_path, phase="restore", hosts=["a", "b", "c"], **known)
+    assert by_id(output) == {}
+    assert re.findall(r"^(\w+) .*changed=(\d)", output, re.MULTILINE) == [("a", "1"), ("b", "0"), ("c", "0")]
 
 
 def test_a_restoration_stops_no_server_while_another_one_cannot_be_stopped(tmp_path: Path) -> None:
