@@ -174,6 +174,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         "K3S-79",
         ["k3s_version is v1.36.4+k3s1, and the bundle", "has k3s v1.35.8+k3s1", "Set k3s_version to v1.35.8+k3s1"],
     ),
+    (
+        "a second server alone, before there is a cluster",
+        {},
+        {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]},
+        "K3S-100",
+        ["none of b, c answers", "and b, which would found the cluster, is left out", "Leave out --limit"],
+    ),
     ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
     (
         "a bundle for another architecture",
@@ -189,6 +196,14 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     # Each looks at the other one's.
     ("right", {}, {"__k3s_between": {"clock_offset": 0.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "right"}),
     ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "ahead"}),
+    ("a server whose peer answers", {"peers": ["192.0.2.2"]}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
+    ("a server with data", {"data": "etcd"}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
+    ("a server beside the first one", {}, {"k3s_servers": ["right", "{{ inventory_hostname }}", "c"]}),
+    (
+        "a server with a datastore for all",
+        {},
+        {"k3s_servers": ["b", "{{ inventory_hostname }}"], "k3s_datastore_endpoint": "postgres://u:p@h/d"},
+    ),
     ("the name of a host that was given another one", {}, {"k3s_servers": BESIDE_TWIN, "k3s_node_name": "node-new"}),
     (
         "swap as k3s sets the kubelet up, SELinux with the policy, a Raspberry Pi that may be rebooted",
