@@ -68,6 +68,21 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "K3S-67",
         ["Leave one of the two out"],
     ),
+    # What Ansible would stumble over, were these not refused first; all other inputs are in test_k3s_inputs.py.
+    (
+        "an address of IPv6",
+        {"site_address": "fd00::1", "site_host_addresses": {**ADDRESSES, "a": "fd00::1"}},
+        "K3S-99",
+        ["The address of a is 'fd00::1'"],
+    ),
+    (
+        "a port that is none",
+        {"site_kubernetes_api_port": 99999, "k3s_api_port": "{{ site_kubernetes_api_port }}"},
+        "K3S-96",
+        ["is 99999"],
+    ),
+    ("a text for options", {"k3s_config": "a=b"}, "K3S-80", ["k3s_config is of another type"]),
+    ("a text for variables", {"k3s_environment": "a=b"}, "K3S-80", ["k3s_environment is of another type"]),
     ("renewals that k3s does not do", {"k3s_renew_certificates_days": 120}, "K3S-88", ["is 120", "0 to 119"]),
 ]
 
