@@ -64,6 +64,7 @@ _value:
       than may; C(none_left), whether all have; C(unfinished), the hosts that another run has to take up.
     - C(others), names of the sites of the inventory that are not in this run; C(speaker), the host for which what
       concerns all sites is worked out, one of a site that is in order if there is one.
+    - C(members), the hosts of each site of the inventory, by its name, in the order of the inventory.
     - C(clashes), sites of the inventory that have the same C(site_domain), by it.
     - C(waves), the hosts of the present play in lists to be taken one after the other, each with one host of a site,
       in the order of the play.
@@ -116,9 +117,18 @@ def sites_outcome(
         "too_many": too_many,
         "none_left": bool(sites) and len(broken) == len(sites),
         "unfinished": [host for host in hosts if host in unfinished | set(unfinished_before) - set(there)],
+        "members": members(facts),
         "clashes": clashes(facts.values()),
         "waves": waves(play_hosts, facts),
     }
+
+
+def members(facts: Mapping[str, Variables]) -> dict[str, list[str]]:
+    """Return the hosts of each site."""
+    found: dict[str, list[str]] = {}
+    for host, noted in facts.items():
+        found.setdefault(noted["site"], []).append(host)
+    return found
 
 
 def known(variables: Variables, name: str) -> t.Any:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -67,6 +68,41 @@ def test_the_list_to_run_again_has_the_hosts_that_are_not_done(run: Run, tmp_pat
     assert (tmp_path / "failed-sites.retry").read_text() == "edge-ulm\n"
     run("ansible-playbook", "flyte.onprem.preflight", "-i", "hosts.yml", "--limit", "edge-kiel", check=False)
     assert (tmp_path / "failed-sites.retry").read_text() == "edge-kiel\nedge-ulm\n"
+
+
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+ADDRESSES = [
+    {
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.import_role": {"name": "flyte.onprem.site", "tasks_from": "preflight"}},
+            {"ansible.builtin.debug": {"msg": "addresses: {{ site_host_addresses }}"}},
+        ],
+    }
+]
+
+
+def addresses(run: Run, folder: Path, **left_out: Any) -> str:
+    """What a run that is limited to one host of a site knows of the other's address."""
+    describe(folder, kiel={"ansible_host": "kiel.invalid", **LOCAL}, ulm={"ansible_host": "ulm.invalid", **left_out})
+    inventory = (folder / "hosts.yml").read_text().replace("site_name: ulm", "site_name: kiel")
+    (folder / "hosts.yml").write_text(inventory)
+    (folder / "play.yml").write_text(yaml.safe_dump(ADDRESSES))
+    return str(run("ansible-playbook", "play.yml", "-i", "hosts.yml", "--limit=edge-kiel", check=False).stdout)
+
+
+def test_a_host_that_a_run_leaves_out_is_asked_for_its_address(run: Run, tmp_path: Path) -> None:
+    (told,) = re.findall(r"addresses: (.*)\"", addresses(run, tmp_path, **LOCAL))
+    known = ast.literal_eval(told)
+    assert known["edge-ulm"] == known["edge-kiel"]
+    assert "invalid" not in told
+
+
+def test_a_host_that_a_run_leaves_out_and_that_does_not_answer_needs_an_address(run: Run, tmp_path: Path) -> None:
+    silent = {"ansible_host": "127.0.0.1"}
+    assert "[SITE-34] edge-ulm, left out of this run, did not answer either" in addresses(run, tmp_path, **silent)
+    assert "SITE-34" not in addresses(run, tmp_path, **silent, site_address="192.0.2.9")
 
 
 def test_check_mode_names_no_list_that_it_does_not_write(run: Run, tmp_path: Path) -> None:

@@ -190,6 +190,11 @@ def test_a_host_whose_site_cannot_be_worked_out_is_a_site_of_its_own() -> None:
     assert states(sites_outcome(["x", "y"], hostvars, ["x", "y"], ["x", "y"])) == {"x": "failed", "y": "ok"}
 
 
+def test_every_site_of_the_inventory_has_its_hosts() -> None:
+    hostvars = {host: {"site_name": host[0]} for host in ("a1", "b1", "a2")}
+    assert sites_outcome(["a1", "b1", "a2"], hostvars, ["b1"], ["b1"])["members"] == {"a": ["a1", "a2"], "b": ["b1"]}
+
+
 def test_sites_with_one_domain_are_named() -> None:
     notes = {
         host: {"site_domain": f"{domain}.test"} for host, domain in (("a1", "f"), ("a2", "f"), ("b1", "f"), ("c1", "c"))
