@@ -68,6 +68,21 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "K3S-67",
         ["Leave one of the two out"],
     ),
+    # What Ansible would stumble over, were these not refused first; all other inputs are in test_k3s_inputs.py.
+    (
+        "an address of IPv6",
+        {"site_address": "fd00::1", "site_host_addresses": {**ADDRESSES, "a": "fd00::1"}},
+        "K3S-99",
+        ["The address of a is 'fd00::1'"],
+    ),
+    (
+        "a port that is none",
+        {"site_kubernetes_api_port": 99999, "k3s_api_port": "{{ site_kubernetes_api_port }}"},
+        "K3S-96",
+        ["is 99999"],
+    ),
+    ("a text for options", {"k3s_config": "a=b"}, "K3S-80", ["k3s_config is of another type"]),
+    ("a text for variables", {"k3s_environment": "a=b"}, "K3S-80", ["k3s_environment is of another type"]),
     ("renewals that k3s does not do", {"k3s_renew_certificates_days": 120}, "K3S-88", ["is 120", "0 to 119"]),
 ]
 
@@ -174,6 +189,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         "K3S-79",
         ["k3s_version is v1.36.4+k3s1, and the bundle", "has k3s v1.35.8+k3s1", "Set k3s_version to v1.35.8+k3s1"],
     ),
+    (
+        "a second server alone, before there is a cluster",
+        {},
+        {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]},
+        "K3S-100",
+        ["none of b, c answers", "and b, which would found the cluster, is left out", "Leave out --limit"],
+    ),
     ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
     (
         "a bundle for another architecture",
@@ -189,6 +211,14 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     # Each looks at the other one's.
     ("right", {}, {"__k3s_between": {"clock_offset": 0.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "right"}),
     ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "ahead"}),
+    ("a server whose peer answers", {"peers": ["192.0.2.2"]}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
+    ("a server with data", {"data": "etcd"}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
+    ("a server beside the first one", {}, {"k3s_servers": ["right", "{{ inventory_hostname }}", "c"]}),
+    (
+        "a server with a datastore for all",
+        {},
+        {"k3s_servers": ["b", "{{ inventory_hostname }}"], "k3s_datastore_endpoint": "postgres://u:p@h/d"},
+    ),
     ("the name of a host that was given another one", {}, {"k3s_servers": BESIDE_TWIN, "k3s_node_name": "node-new"}),
     (
         "swap as k3s sets the kubelet up, SELinux with the policy, a Raspberry Pi that may be rebooted",
@@ -225,15 +255,22 @@ NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-def findings(
+def findings(tmp_path: Path, **known: Any) -> dict[str, str]:
+    """Run a phase of the role as `foresee` does; its findings by id. Nothing changes before the role has judged."""
+    output = foresee(tmp_path, **known)
+    assert re.findall(r"changed=[1-9]", output) == [], output
+    return by_id(output)
+
+
+def foresee(
     tmp_path: Path,
     *,
     hosts: Sequence[str] = ("a",),
     silent: Sequence[str] = (),
     phase: str = "preflight",
     **variables: Any,
-) -> dict[str, str]:
-    """Run a phase of the role in check mode, on this machine and on hosts that do not answer; its findings by id."""
+) -> str:
+    """Run a phase of the role in check mode, on this machine and on hosts that do not answer; its output."""
     playbook = [
         {
             "name": "Look",
@@ -253,9 +290,7 @@ def findings(
     }
     for name, content in files.items():
         (tmp_path / f"{name}.yml").write_text(yaml.safe_dump(content))
-    output = ansible(tmp_path, "--check", "--extra-vars=@variables.yml")
-    assert re.findall(r"changed=[1-9]", output) == [], output
-    return by_id(output)
+    return ansible(tmp_path, "--check", "--extra-vars=@variables.yml")
 
 
 def ansible(folder: Path, *arguments: str) -> str:
@@ -467,6 +502,15 @@ def test_a_restoration_wants_a_word_a_snapshot_and_all_servers(tmp_path: Path) -
     assert {"K3S-90", "K3S-91", "K3S-92"} == found.keys()
     assert "/var/lib/rancher/k3s/server/db/snapshots/none" in found["K3S-91"]
     assert "b, c would be left out" in found["K3S-92"]
+
+
+def test_check_mode_foresees_a_restoration(tmp_path: Path) -> None:
+    """On a machine without k3s the snapshot alone would be new."""
+    (tmp_path / "snapshot").touch()
+    known = {"k3s_restore_snapshot": str(tmp_path / "snapshot"), "k3s_restore_is_confirmed": True}
+    output = foresee(tmp_path, phase="restore", hosts=["a", "b", "c"], **known)
+    assert by_id(output) == {}
+    assert re.findall(r"^(\w+) .*changed=(\d)", output, re.MULTILINE) == [("a", "1"), ("b", "0"), ("c", "0")]
 
 
 def test_a_restoration_stops_no_server_while_another_one_cannot_be_stopped(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What role k3s refuses by its inputs alone. All cases are judged in one run, in which each is a host."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from .test_k3s_refusals import ROOT, ansible
+
+ADDRESSES = {"a": "192.0.2.1", "b": "192.0.2.2", "c": "192.0.2.3", "d": "192.0.2.4"}
+SELF = "{{ inventory_hostname }}"
+CLUSTER: dict[str, Any] = {
+    "site_domain": "flyte.example.com",
+    "site_address": "192.0.2.1",
+    "site_host_addresses": ADDRESSES,
+    "site_k3s_servers": [SELF, "b", "c"],
+    "site_k3s_agents": ["d"],
+    "k3s_node_name": "node-a",
+    "ansible_connection": "local",
+}
+RULES = "{{ (__k3s_type_rules | flyte.onprem.findings) or (__k3s_input_rules | flyte.onprem.findings) }}"
+AGENTS_ALONE: dict[str, Any] = {
+    "site_k3s_servers": [],
+    "site_k3s_agents": [SELF],
+    "k3s_join_url": "https://k8s.example.com:6443",
+}
+# what is wrong, variables, the finding, what its text must say
+BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
+    ("options as a text", {"k3s_config": "a=b"}, "K3S-80", ["k3s_config is of another type", "(a dict)", "JSON"]),
+    ("no options", {"k3s_config": None}, "K3S-80", ["k3s_config"]),
+    ("variables as a text", {"k3s_environment": "TOKEN=hush"}, "K3S-80", ["k3s_environment"]),
+    ("servers as a text", {"k3s_servers": "a"}, "K3S-80", ["a list of hosts for k3s_servers"]),
+    ("a server twice", {"k3s_servers": [SELF, "b", "b"]}, "K3S-81", ["k3s_servers names a host twice", ", b, b"]),
+    ("an agent twice", {"k3s_agents": ["d", "d"]}, "K3S-81", ["k3s_agents names a host twice"]),
+    ("a stranger", {"site_k3s_agents": ["x"]}, "K3S-81", ["x is no host whose address is known", "add the host"]),
+    ("no host in the URL", {**AGENTS_ALONE, "k3s_join_url": "https://:6443"}, "K3S-66", ["k3s_join_url is 'https://:"]),
+    ("an agent's URL of IPv6", {**AGENTS_ALONE, "k3s_join_url": "https://fd00::1:6443"}, "K3S-66", ["fd00::1"]),
+    ("no agent", {"k3s_config": {"disable-agent": True}}, "K3S-82", ["disable-agent, for each host is to be a node"]),
+    ("another runtime", {"k3s_config": {"docker": "yes"}}, "K3S-82", ["docker"]),
+    ("another port", {"k3s_config": {"supervisor-port": 9345}}, "K3S-82", ["supervisor-port"]),
+    ("an option that is a dict", {"k3s_config": {"debug": {"a": 1}}}, "K3S-83", ["debug", "a list of those"]),
+    ("an option without a value", {"k3s_config": {"debug": None}}, "K3S-83", ["debug"]),
+    ("arguments as dicts", {"k3s_config": {"kubelet-arg": [{"max-pods": 99}]}}, "K3S-83", ["kubelet-arg"]),
+    ("a version without v", {"k3s_version": "1.36.4+k3s1"}, "K3S-84", ["'1.36.4+k3s1'", "v1.36.4+k3s1"]),
+    ("a channel", {"k3s_version": "stable"}, "K3S-84", ["'stable'"]),
+    ("a version of RKE2", {"k3s_version": "v1.36.4+rke2r1"}, "K3S-84", ["rke2r1"]),
+    ("no token", {"k3s_token": ""}, "K3S-94", ["k3s_token is empty, or has"]),
+    ("a token of two lines", {"k3s_agent_token": "a\nb"}, "K3S-94", ["k3s_agent_token is empty, or has"]),
+    ("a token with a line's end", {"k3s_token": "a\n"}, "K3S-94", ["more than one line"]),
+    ("a token that is a number", {"site_kubernetes_token": 12345}, "K3S-94", ["no text", "into quotes"]),
+    ("agents without the token of their cluster", AGENTS_ALONE, "K3S-94", ["is to join", "server/agent-token"]),
+    ("no time", {"k3s_ready_timeout": 0}, "K3S-95", ["is 0"]),
+    ("the kubelet's port", {"site_kubernetes_api_port": 10250}, "K3S-96", ["is 10250", "not 10250, 2379, 2380"]),
+    ("no port", {"site_kubernetes_api_port": 99999}, "K3S-96", ["is 99999", "65535"]),
+    ("no mask", {"k3s_pod_cidr": "10.42.0.0"}, "K3S-97", ["k3s_pod_cidr is '10.42.0.0'", "fixed once"]),
+    ("one network", {"k3s_service_cidr": "10.42.1.0/24"}, "K3S-97", ["overlap"]),
+    ("the hosts' network", {"k3s_pod_cidr": "192.0.0.0/16"}, "K3S-97", ["covers k3s_node_address (192.0.2.1)"]),
+    ("an unknown datastore", {"k3s_datastore_endpoint": "mongodb://u:hush@h"}, "K3S-98", ["with mongodb://", "mysql://"]),
+    ("a datastore without a scheme", {"k3s_datastore_endpoint": "u:hush@h/d"}, "K3S-98", ["no scheme", "SQLite"]),
+    ("an address of IPv6", {"site_address": "fd00::1"}, "K3S-99", ["'fd00::1'", "site_address"]),
+]  # fmt: skip
+
+
+# what works, variables
+GOOD: dict[str, dict[str, Any]] = {
+    "as it comes": {},
+    "an agent has no need of the servers' token": {
+        "site_k3s_servers": ["b"],
+        "site_k3s_agents": [SELF],
+        "k3s_token": "",
+    },
+    "agents with a token in full": {
+        **AGENTS_ALONE,
+        "site_kubernetes_agent_token": "K10abc::node:theirs",
+        "k3s_token": "",
+    },
+    "agents of a cluster at an address of IPv6": {
+        **AGENTS_ALONE,
+        "k3s_agent_token": "theirs",
+        "k3s_join_url": "https://[2001:db8::1]:6443",
+    },
+    "what is left empty": {"k3s_agent_token": "", "k3s_registries": None, "k3s_node_labels": None},
+    "options of all kinds": {
+        "k3s_config": {"docker": False, "debug": True, "v": 2, "kubelet-arg": ["max-pods=99"], "tls-san": "x"}
+    },
+    "a candidate, and texts for numbers": {
+        "k3s_version": "v1.37.0-rc1+k3s12",
+        "k3s_ready_timeout": "60",
+        "site_kubernetes_api_port": "443",
+    },
+    "etcd of others": {"k3s_datastore_endpoint": "https://192.0.2.8:2379,https://192.0.2.9:2379"},
+    "MySQL": {"k3s_datastore_endpoint": "mysql://u:p@tcp(h:3306)/d", "site_kubernetes_api_port": 2379},
+    "two kinds of addresses": {"k3s_pod_cidr": "10.42.0.0/16,fd42::/56", "k3s_service_cidr": "10.43.0.0/16,fd43::/112"},
+}
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """The findings of all cases, by case and id."""
+    folder = tmp_path_factory.mktemp("judged")
+    defaults = yaml.safe_load((ROOT / "roles/site/defaults/main.yml").read_text())
+    defaults |= yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
+    cases = {name: known for name, known, _, _ in BAD} | GOOD
+    playbook = [
+        {
+            "name": "Judge",
+            "hosts": "all",
+            "gather_facts": False,
+            "vars_files": [str(ROOT / "roles/k3s/vars/main.yml")],
+            "tasks": [
+                {"ansible.builtin.set_fact": {"found": RULES}},
+                {
+                    "ansible.builtin.copy": {
+                        "content": "{{ dict(names | zip(found_of)) | to_json }}",
+                        "dest": str(folder / "found.json"),
+                        "mode": "0600",
+                    },
+                    "vars": {
+                        "names": "{{ ansible_play_hosts_all }}",
+                        "found_of": "{{ names | map('extract', hostvars) | map(attribute='found') }}",
+                        "ansible_python_interpreter": sys.executable,
+                    },
+                    "run_once": True,
+                },
+            ],
+        }
+    ]
+    everywhere = {**CLUSTER, "site_directory": str(folder), "role_path": str(ROOT / "roles/k3s")}
+    files = {"playbook": playbook, "inventory": {"all": {"hosts": cases, "vars": defaults | everywhere}}}
+    for name, content in files.items():
+        (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
+    ansible(folder)
+    found = json.loads((folder / "found.json").read_text())
+    paragraphs = {name: re.findall(r"\[(K3S-\d+)\] (.*?)  Read more", text, re.DOTALL) for name, text in found.items()}
+    return {name: {each: " ".join(said.split()) for each, said in those} for name, those in paragraphs.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier", "said"), [(case[0], *case[2:]) for case in BAD], ids=[case[0] for case in BAD]
+)
+def test_an_input_is_refused_by_name(
+    judged: dict[str, dict[str, str]], name: str, identifier: str, said: list[str]
+) -> None:
+    assert identifier in judged[name]
+    assert [word for word in said if word not in judged[name][identifier]] == []
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_inputs_that_work_are_not_refused(judged: dict[str, dict[str, str]], name: str) -> None:
+    assert judged[name] == {}
+
+
+def test_what_may_be_a_secret_is_not_shown(judged: dict[str, dict[str, str]]) -> None:
+    assert "hush" not in str(judged)

@@ -1,0 +1,87 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the inputs of role k3s are written into k3s's configuration."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from unit.contract import ROLES_DIR
+
+LOADER = DataLoader()
+SITE = LOADER.load_from_file(str(ROLES_DIR / "site/defaults/main.yml"), trusted_as_template=True)
+DEFAULTS = LOADER.load_from_file(str(ROLES_DIR / "k3s/defaults/main.yml"), trusted_as_template=True)
+VARS = LOADER.load_from_file(str(ROLES_DIR / "k3s/vars/main.yml"), trusted_as_template=True)
+CLUSTER: dict[str, Any] = {
+    "inventory_hostname": "a",
+    "site_domain": "flyte.example.com",
+    "site_directory": "/nonexistent",
+    "site_address": "192.0.2.1",
+    "site_host_addresses": {"a": "192.0.2.1", "b": "192.0.2.2", "c": "192.0.2.3", "d": "192.0.2.4"},
+    "site_k3s_servers": ["a", "b", "c"],
+    "site_k3s_agents": ["d"],
+    "site_postgresql_hosts": [],
+    "site_minio_hosts": [],
+    "k3s_node_name": "node-a",
+    "ansible_managed": "Managed",
+}
+
+
+def value(text: str, **known: Any) -> Any:
+    """What an expression makes of the role's inputs."""
+    variables = {**SITE, **DEFAULTS, **VARS, **CLUSTER, **known}
+    return Templar(loader=LOADER, variables=variables).template(trust_as_template(text))
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://192.0.2.1:6443", "192.0.2.1"),
+        ("https://k8s.example.com", "k8s.example.com"),
+        ("https://[fd00::1]:6443", "fd00::1"),
+        ("https://192.0.2.1:99999", "192.0.2.1"),
+    ],
+)
+def test_the_certificate_has_the_host_of_the_clusters_address(url: str, host: str) -> None:
+    connection = {
+        "server": url,
+        "kubeconfig": "",
+        "context": "",
+        "pod_cidr": "",
+        "service_cidr": "",
+        "storage_class": "",
+    }
+    assert value("{{ k3s_tls_san }}", site_kubernetes_connection=connection) == ["flyte.example.com", host]
+
+
+def test_labels_are_written_as_kubernetes_knows_them() -> None:
+    labels = {"gpu": True, "spot": False, "place": "hamburg", "rack": 7, "word": "True", "empty": None, "none": ""}
+    written = ["true", "false", "hamburg", "7", "True", "", ""]
+    assert value("{{ __k3s_label_values }}", k3s_node_labels=labels) == written
+
+
+@pytest.mark.parametrize("token", ["1e5", "12E+3", "089", "1.5", "1_0e4", "0o17", ".5"])
+def test_a_text_that_k3s_would_read_as_a_number_is_quoted(token: str) -> None:
+    written = value("{{ __k3s_config_text }}", __k3s_config={"token": token, "kubelet-arg": [token]})
+    assert re.findall(r"^(?:token: |- )(.*)$", written.replace("\n    -", "\n-"), re.MULTILINE) == [f"'{token}'"] * 2
+    assert yaml.safe_load(written) == {"token": token, "kubelet-arg": [token]}
+
+
+def test_all_else_is_written_as_it_is() -> None:
+    config = {
+        "token": "e5",
+        "https-listen-port": 6443,
+        "v": 0,
+        "node-ip": "192.0.2.1",
+        "debug": True,
+        "tls-san": ["a", "12"],
+    }
+    written = value("{{ __k3s_config_text }}", __k3s_config=config)
+    assert yaml.safe_load(written) == config
+    assert "https-listen-port: 6443\nnode-ip: 192.0.2.1\ntls-san:" in written
