@@ -102,9 +102,7 @@ def sites_outcome(
     """Return how the sites are doing to which the *hosts* belong that are or were in this run."""
     facts = {host: notes(host, hostvars[host]) for host in hosts}
     there = [host for host in hosts if host in set(targets) or facts[host]["doing"] is not None]
-    sites: dict[str, list[str]] = {}
-    for host in there:
-        sites.setdefault(facts[host]["site"], []).append(host)
+    sites = members({host: facts[host] for host in there})
     rows = [row(name, members, facts, set(play_hosts)) for name, members in sites.items()]
     state = {found["name"]: found["state"] for found in rows}
     broken = [name for name in sites if state[name] == "failed"]

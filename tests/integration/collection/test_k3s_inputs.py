@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from typing import Any
 
 import pytest
-import yaml
 
-from .test_k3s_refusals import ROOT, ansible
+from .test_k3s_refusals import ROOT, judge
 
 ADDRESSES = {"a": "192.0.2.1", "b": "192.0.2.2", "c": "192.0.2.3", "d": "192.0.2.4"}
 SELF = "{{ inventory_hostname }}"
@@ -106,39 +103,9 @@ GOOD: dict[str, dict[str, Any]] = {
 def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """The findings of all cases, by case and id."""
     folder = tmp_path_factory.mktemp("judged")
-    defaults = yaml.safe_load((ROOT / "roles/site/defaults/main.yml").read_text())
-    defaults |= yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
     cases = {name: known for name, known, _, _ in BAD} | GOOD
-    playbook = [
-        {
-            "name": "Judge",
-            "hosts": "all",
-            "gather_facts": False,
-            "vars_files": [str(ROOT / "roles/k3s/vars/main.yml")],
-            "tasks": [
-                {"ansible.builtin.set_fact": {"found": RULES}},
-                {
-                    "ansible.builtin.copy": {
-                        "content": "{{ dict(names | zip(found_of)) | to_json }}",
-                        "dest": str(folder / "found.json"),
-                        "mode": "0600",
-                    },
-                    "vars": {
-                        "names": "{{ ansible_play_hosts_all }}",
-                        "found_of": "{{ names | map('extract', hostvars) | map(attribute='found') }}",
-                        "ansible_python_interpreter": sys.executable,
-                    },
-                    "run_once": True,
-                },
-            ],
-        }
-    ]
     everywhere = {**CLUSTER, "site_directory": str(folder), "role_path": str(ROOT / "roles/k3s")}
-    files = {"playbook": playbook, "inventory": {"all": {"hosts": cases, "vars": defaults | everywhere}}}
-    for name, content in files.items():
-        (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
-    ansible(folder)
-    found = json.loads((folder / "found.json").read_text())
+    found = judge(folder, cases, everywhere, RULES)
     paragraphs = {name: re.findall(r"\[(K3S-\d+)\] (.*?)  Read more", text, re.DOTALL) for name, text in found.items()}
     return {name: {each: " ".join(said.split()) for each, said in those} for name, those in paragraphs.items()}
 

@@ -334,30 +334,11 @@ def test_a_cluster_that_can_be_built_is_not_refused(tmp_path: Path) -> None:
     assert findings(tmp_path).keys() & about_the_cluster == set()
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What the role makes of each recorded case: findings, what is asked, what is opened."""
-    folder = tmp_path_factory.mktemp("recorded")
-    (folder / "manifest.json").write_text(json.dumps(BUNDLE))
-    cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
-    cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
+def judge(folder: Path, hosts: dict[str, Any], everywhere: dict[str, Any], found: Any, **more: str) -> dict[str, Any]:
+    """What role k3s makes of hosts, by host: C(found) is worked out for each, in one run, with C(more) variables."""
     # As the role's own defaults, weaker than what is said of each host.
     defaults = yaml.safe_load((ROOT / "roles/site/defaults/main.yml").read_text())
     defaults |= yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
-    everywhere = {
-        **CLUSTER,
-        "site_directory": str(folder),
-        "k3s_servers": ["{{ inventory_hostname }}", "b", "c"],
-        "k3s_host_addresses": {**ADDRESSES, **PEERS, **dict.fromkeys(CLOCKS, "192.0.2.5")},
-        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *PEERS, *CLOCKS]},
-        "k3s_kubeconfig": str(folder / "none"),
-        "role_path": str(ROOT / "roles/k3s"),
-        "ansible_connection": "local",
-    }
-    hosts = {
-        name: {"__k3s_look": {"stdout": yaml.safe_dump({**LOOK, **seen})}, **variables}
-        for name, seen, variables in cases
-    }
     playbook = [
         {
             "name": "Judge",
@@ -365,18 +346,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
             "gather_facts": False,
             "vars_files": [str(ROOT / "roles/k3s/vars/main.yml")],
             "tasks": [
-                {
-                    "ansible.builtin.set_fact": {
-                        "found": {
-                            "findings": "{{ __k3s_rules | flyte.onprem.findings }}",
-                            "asked": "{{ __k3s_asked }}",
-                            "ufw": "{{ __k3s_ufw_rules }}",
-                            "firewalld": "{{ policy if __k3s_opens == 'firewalld' else '' }}",
-                            "files": "{{ __k3s_files | map(attribute='path') }}",
-                        }
-                    },
-                    "vars": {"policy": f"{{{{ lookup('ansible.builtin.template', '{POLICY}') }}}}"},
-                },
+                {"ansible.builtin.set_fact": {"found": found}, "vars": more},
                 {
                     "ansible.builtin.copy": {
                         "content": "{{ dict(names | zip(found_of)) | to_json }}",
@@ -393,14 +363,42 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
             ],
         }
     ]
-    files = {
-        "playbook": playbook,
-        "inventory": {"all": {"hosts": hosts, "vars": defaults | everywhere}},
-    }
+    files = {"playbook": playbook, "inventory": {"all": {"hosts": hosts, "vars": defaults | everywhere}}}
     for name, content in files.items():
         (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
     ansible(folder)
     return dict(json.loads((folder / "found.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What the role makes of each recorded case: findings, what is asked, what is opened."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "manifest.json").write_text(json.dumps(BUNDLE))
+    cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
+    cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
+    everywhere = {
+        **CLUSTER,
+        "site_directory": str(folder),
+        "k3s_servers": ["{{ inventory_hostname }}", "b", "c"],
+        "k3s_host_addresses": {**ADDRESSES, **PEERS, **dict.fromkeys(CLOCKS, "192.0.2.5")},
+        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *PEERS, *CLOCKS]},
+        "k3s_kubeconfig": str(folder / "none"),
+        "role_path": str(ROOT / "roles/k3s"),
+        "ansible_connection": "local",
+    }
+    hosts = {
+        name: {"__k3s_look": {"stdout": yaml.safe_dump({**LOOK, **seen})}, **variables}
+        for name, seen, variables in cases
+    }
+    found = {
+        "findings": "{{ __k3s_rules | flyte.onprem.findings }}",
+        "asked": "{{ __k3s_asked }}",
+        "ufw": "{{ __k3s_ufw_rules }}",
+        "firewalld": "{{ policy if __k3s_opens == 'firewalld' else '' }}",
+        "files": "{{ __k3s_files | map(attribute='path') }}",
+    }
+    return judge(folder, hosts, everywhere, found, policy=f"{{{{ lookup('ansible.builtin.template', '{POLICY}') }}}}")
 
 
 @pytest.fixture(scope="module")
