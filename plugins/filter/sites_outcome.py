@@ -66,7 +66,8 @@ _value:
       C(why) and C(summary), in the order of the inventory; C(table), the same as lines of text; C(failed), the hosts of
       the sites that have failed; C(stopped), the hosts that have to stop; C(too_many), whether more sites have failed
       than may; C(none_left), whether all have; C(unfinished), the hosts of sites that are not in order;
-      C(again), these and the hosts from before that this run has not finished, which another run has to take up.
+      C(again), these and the hosts from before that this run has not finished, which another run has to take up;
+      C(done), the hosts for which a whole run has done all.
     - C(others), names of the sites of the inventory that are not in this run; C(speaker), the host for which what
       concerns all sites is worked out, one of a site that is in order if there is one.
     - C(members), the hosts of each site of the inventory, by its name, in the order of the inventory.
@@ -110,7 +111,8 @@ def sites_outcome(
     others = [name for name in dict.fromkeys(facts[host]["site"] for host in hosts) if name not in sites]
     alive = [host for host in there if host in set(play_hosts)]
     unfinished = {host for name in sites if state[name] != "ok" for host in sites[name]}
-    before = set(unfinished_before) - set(there if whole else ())
+    finished = set(there if whole else ())  # unless their site is not in order
+    before = set(unfinished_before) - finished
     return {
         "sites": rows,
         "table": table(rows, len(others)),
@@ -122,6 +124,7 @@ def sites_outcome(
         "none_left": bool(sites) and len(broken) == len(sites),
         "unfinished": [host for host in hosts if host in unfinished],
         "again": [host for host in hosts if host in unfinished | before],
+        "done": [host for host in hosts if host in finished - unfinished],
         "members": members(facts),
         "waves": waves(play_hosts, facts),
     }

@@ -280,3 +280,46 @@ def test_only_the_same_playbook_takes_hosts_off_its_list(
     result = preflight(run, "--limit", "alpha-1", *arguments)
     assert result.returncode == 0, result.stdout
     assert (six.parent / listed).exists() is not finished
+
+
+def a_whole_run(playbook: str) -> list[dict[str, Any]]:
+    """A play that begins and ends as this playbook does, and does nothing on the hosts in between."""
+    begin, sum_up = (str(ROOT / f"playbooks/tasks/{name}.yml") for name in ("begin", "sum_up"))
+    tasks = [
+        {"ansible.builtin.import_tasks": begin, "vars": {"sites_run": playbook}},
+        {"ansible.builtin.fail": {"msg": "Not today."}, "when": "inventory_hostname == 'broken-1'"},
+        {"ansible.builtin.import_tasks": sum_up},
+    ]
+    return [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+
+
+@pytest.mark.parametrize(
+    # whose list there is, what is run, what is left of the list
+    ("listed", "command", "left"),
+    [
+        ("cluster", "site", ["broken-1"]),
+        ("verify", "site", ["broken-1"]),
+        ("rotate_token", "site", ["alpha-1", "broken-1"]),
+        ("cluster", "backends", ["alpha-1", "broken-1"]),
+        ("cluster", "site --tags k3s", ["alpha-1", "broken-1"]),
+        ("cluster", "site --check", ["alpha-1", "broken-1"]),
+        ("cluster", "site --limit zeta-1", ["alpha-1", "broken-1"]),
+    ],
+)
+def test_a_site_that_is_done_needs_none_of_its_steps_again(
+    run: Run, six: Path, listed: str, command: str, left: list[str]
+) -> None:
+    playbook, *arguments = command.split()
+    path = six.parent / f"failed-sites-{listed}.retry"
+    path.write_text("alpha-1\nbroken-1\n")
+    (six.parent / "play.yml").write_text(yaml.safe_dump(a_whole_run(playbook)))
+    run("ansible-playbook", "play.yml", "-i", "hosts.yml", *arguments, check=False)
+    assert path.read_text().split() == left
+
+
+def test_a_list_of_a_step_is_removed_with_its_last_host(run: Run, six: Path) -> None:
+    path = six.parent / "failed-sites-cluster.retry"
+    path.write_text("alpha-1\nzeta-1\n")
+    (six.parent / "play.yml").write_text(yaml.safe_dump(a_whole_run("site")))
+    run("ansible-playbook", "play.yml", "-i", "hosts.yml", check=False)
+    assert not path.exists()

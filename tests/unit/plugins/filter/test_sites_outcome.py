@@ -154,6 +154,14 @@ def test_a_run_of_parts_finishes_nothing_that_was_left_before() -> None:
     assert (found["unfinished"], found["again"]) == (["b1"], ["a1", "b1"])
 
 
+@pytest.mark.parametrize(("whole", "done"), [(True, ["a1", "a2"]), (False, [])])
+def test_done_are_the_hosts_of_sites_in_order_that_a_whole_run_had(whole: bool, done: list[str]) -> None:
+    hosts = ["a1", "a2", "b1", "b2", "c1"]
+    hostvars = hostvars_of(*hosts)
+    hostvars["b2"]["sites_failure"] = FAILURE
+    assert sites_outcome(hosts, hostvars, hosts[:4], hosts[:4], whole=whole)["done"] == done
+
+
 def test_the_table_has_a_line_for_each_site() -> None:
     found = outcome({"a1": {"sites_failure": FAILURE}, "b1": {}})
     assert found["table"] == [
