@@ -85,3 +85,35 @@ def test_all_else_is_written_as_it_is() -> None:
     written = value("{{ __k3s_config_text }}", __k3s_config=config)
     assert yaml.safe_load(written) == config
     assert "https-listen-port: 6443\nnode-ip: 192.0.2.1\ntls-san:" in written
+
+
+@pytest.mark.parametrize(
+    ("known", "facts", "met"),
+    [
+        ({}, ["lo", "eth0"], True),
+        ({"k3s_interface": "eth0"}, ["lo", "eth0"], True),
+        ({"k3s_interface": "eth0"}, [], True),  # nobody has looked
+        ({"k3s_interface": "eht0"}, ["lo", "eth0"], False),
+        ({"k3s_config": {"flannel-iface": "eth0"}, "k3s_interface": "eht0"}, ["lo", "eth0"], True),
+        ({"k3s_config": {"flannel-iface": "eht0"}}, ["lo", "eth0"], False),
+    ],
+)
+def test_an_interface_has_to_be_one_of_the_hosts(known: dict[str, Any], facts: list[str], met: bool) -> None:
+    assert interface_rule(facts, **known)["met"] is met
+
+
+def test_without_facts_no_interface_is_refused() -> None:
+    assert interface_rule(None, k3s_interface="eth0")["met"] is True
+
+
+def test_the_interfaces_that_a_host_has_are_named() -> None:
+    found = interface_rule(["veth12ab", "wg0", "lo", "cni0", "flannel.1", "eth0"], k3s_interface="eht0")
+    assert found["seen"] == "a has no network interface eht0"
+    assert found["expected"] == "one of those that it has: eth0, wg0"
+
+
+def interface_rule(facts: list[str] | None, **known: Any) -> dict[str, Any]:
+    """What the role makes of the interfaces that are among a host's facts."""
+    rule = next(each for each in VARS["__k3s_rules"] if each["id"] == "K3S-101")
+    seen = {} if facts is None else {"interfaces": facts}
+    return dict(value("{{ __k3s_rule }}", __k3s_rule=rule, ansible_facts=seen, **known))

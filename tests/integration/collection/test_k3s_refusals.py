@@ -14,6 +14,7 @@ import base64
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -91,7 +92,7 @@ LOOK: dict[str, Any] = {
     "version": "", "state": "inactive", "unit": False, "other_unit": False, "data": "", "joined": "", "was_here": False,
     "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
     "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
-    "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
+    "answering": [], "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
@@ -102,6 +103,12 @@ OLD_TOKEN = {"content": base64.b64encode(b"K10abc::server:old").decode()}
 POLICY = ROOT / "roles/k3s/templates/flyte-k3s.xml.j2"
 CLOCKS = ["right", "ahead"]
 BESIDE_TWIN = ["{{ inventory_hostname }}", "new", "node"]
+AGENT = {
+    "k3s_servers": ["b", "c"],
+    "k3s_datastore_endpoint": "postgres://u:p@h/d",
+    "k3s_agents": ["{{ inventory_hostname }}"],
+    "k3s_join_url": "https://k8s.example.com:6443",
+}
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
 # what is seen, what the look says, variables, the finding, what its text must say
 BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
@@ -196,6 +203,34 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         "K3S-100",
         ["none of b, c answers", "and b, which would found the cluster, is left out", "Leave out --limit"],
     ),
+    (
+        "an agent alone, whose server is down",
+        {},
+        AGENT,
+        "K3S-100",
+        ["HOST is an agent, b, c of its servers are", "at k8s.example.com port 6443. E", "start k3s on b first"],
+    ),
+    (
+        "a new agent alone, whose registration address is down",
+        {"answering": ["192.0.2.2/6443"]},
+        AGENT,
+        "K3S-100",
+        ["correct the address at which agents find them, https://k8s.example.com:6443"],
+    ),
+    (
+        "an agent that has joined, all of whose servers are down",
+        {"was_here": True},
+        AGENT,
+        "K3S-100",
+        ["at k8s.example.com port 6443, 192.0.2.2 port 1, 192.0.2.3 port 1. E"],
+    ),
+    (
+        "an agent of others whose server is down",
+        {},
+        {**AGENT, "k3s_servers": [], "k3s_agent_token": "theirs"},
+        "K3S-100",
+        ["HOST is an agent, its cluster is one of others, and nothing answers", "Start k3s on a server of that"],
+    ),
     ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
     (
         "a bundle for another architecture",
@@ -213,6 +248,9 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "ahead"}),
     ("a server whose peer answers", {"peers": ["192.0.2.2"]}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
     ("a server with data", {"data": "etcd"}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
+    ("an agent alone, whose registration address answers", {"answering": ["k8s.example.com/6443"]}, AGENT),
+    ("an agent that knows a server", {"was_here": True, "answering": ["192.0.2.3/1"]}, AGENT),
+    ("an agent in one run with a server", {}, {**AGENT, "k3s_servers": ["right", "b", "c"]}),
     ("a server beside the first one", {}, {"k3s_servers": ["right", "{{ inventory_hostname }}", "c"]}),
     (
         "a server with a datastore for all",
@@ -332,6 +370,14 @@ def test_a_lost_first_server_does_not_found_a_second_cluster(tmp_path: Path) -> 
 def test_a_cluster_that_can_be_built_is_not_refused(tmp_path: Path) -> None:
     about_the_cluster = {identifier for _, _, identifier, _ in BAD_INPUT} | {"K3S-68"}
     assert findings(tmp_path).keys() & about_the_cluster == set()
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["down", "up"])
+def test_an_agent_alone_is_refused_where_nothing_answers(tmp_path: Path, answers: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1] if answers else CLUSTER["k3s_api_port"]
+        found = findings(tmp_path, hosts=("d",), k3s_node_name="node-d", k3s_join_url=f"https://127.0.0.1:{port}")
+    assert ("K3S-100" in found) is not answers
 
 
 def judge(folder: Path, hosts: dict[str, Any], everywhere: dict[str, Any], found: Any, **more: str) -> dict[str, Any]:
