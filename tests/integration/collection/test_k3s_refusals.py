@@ -208,7 +208,7 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {},
         AGENT,
         "K3S-100",
-        ["HOST is an agent, b, c of its servers are", "at k8s.example.com port 6443. E", "start k3s on b first"],
+        ["no server of its cluster (b, c) is in this run", "at k8s.example.com port 6443. E", "start k3s on b first"],
     ),
     (
         "a new agent alone, whose registration address is down",
