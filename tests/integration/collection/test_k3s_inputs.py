@@ -39,6 +39,7 @@ BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("an agent twice", {"k3s_agents": ["d", "d"]}, "K3S-81", ["k3s_agents names a host twice"]),
     ("a stranger", {"site_k3s_agents": ["x"]}, "K3S-81", ["x is no host whose address is known", "add the host"]),
     ("no host in the URL", {**AGENTS_ALONE, "k3s_join_url": "https://:6443"}, "K3S-66", ["k3s_join_url is 'https://:"]),
+    ("a port that is none", {**AGENTS_ALONE, "k3s_join_url": "https://k8s:65536"}, "K3S-66", ["k8s:65536"]),
     ("an agent's URL of IPv6", {**AGENTS_ALONE, "k3s_join_url": "https://fd00::1:6443"}, "K3S-66", ["fd00::1"]),
     ("no agent", {"k3s_config": {"disable-agent": True}}, "K3S-82", ["disable-agent, for each host is to be a node"]),
     ("another runtime", {"k3s_config": {"docker": "yes"}}, "K3S-82", ["docker"]),

@@ -240,6 +240,14 @@ def test_one_of_two_sites_on_a_machine_is_refused_alone_and_in_batches_too(run: 
     assert refused(result, "SITE-19") == ["kiel", "ulm"]
 
 
+@pytest.mark.parametrize("wrong", ["edge-1", 7, None, {"edge-1": None}])
+def test_hosts_that_are_no_list_are_named(run: Run, tmp_path: Path, wrong: Any) -> None:
+    describe(tmp_path, kiel={"site_k3s_agents": wrong, **LOCAL})
+    result = run_playbook(run, "preflight")
+    assert refused(result, "SITE-21") == ["kiel"], result.stdout
+    assert "site_k3s_agents of site 'kiel' is no list" in result.stdout
+
+
 EVERY_PLAYBOOK = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml") if path.stem != "remove_node")
 
 
