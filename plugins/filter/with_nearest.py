@@ -42,14 +42,16 @@ _value:
 
 import difflib
 import re
+import typing as t
+from collections.abc import Sequence
 
 
-def plain(name):
+def plain(name: str) -> str:
     """Return what of a name is compared."""
     return re.sub(r"[-_]", "", str(name)).lower()
 
 
-def with_nearest(names, known):
+def with_nearest(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """Return *names*, each with the one of *known* that is most like it, where one is."""
     written = {plain(name): name for name in known}
     nearest = {name: difflib.get_close_matches(plain(name), written, n=1) for name in names}
@@ -59,6 +61,6 @@ def with_nearest(names, known):
 class FilterModule:
     """The filter plugin."""
 
-    def filters(self):
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""
         return {"with_nearest": with_nearest}
