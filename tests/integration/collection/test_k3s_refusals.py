@@ -251,6 +251,11 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("an agent alone, whose registration address answers", {"answering": ["k8s.example.com/6443"]}, AGENT),
     ("an agent that knows a server", {"was_here": True, "answering": ["192.0.2.3/1"]}, AGENT),
     ("an agent in one run with a server", {}, {**AGENT, "k3s_servers": ["right", "b", "c"]}),
+    (
+        "an agent whose server is another site's in this run",
+        {},
+        {**AGENT, "k3s_servers": [], "k3s_agent_token": "theirs", "k3s_join_url": "https://192.0.2.1:6443"},
+    ),
     ("a server beside the first one", {}, {"k3s_servers": ["right", "{{ inventory_hostname }}", "c"]}),
     (
         "a server with a datastore for all",
