@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ import testinfra
 from testinfra.host import Host
 
 Kubectl = Callable[..., str]
+
+TOKENS = ("kubernetes_token", "kubernetes_agent_token")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,12 @@ def servers(machines: list[Machine]) -> list[Machine]:
 
 
 @pytest.fixture(scope="session")
+def secrets(servers: list[Machine]) -> Path:
+    """The folder of the site's secrets."""
+    return Path(servers[0].variable("site_directory")) / "secrets"
+
+
+@pytest.fixture(scope="session")
 def kubectl(servers: list[Machine]) -> Kubectl:
     """Run kubectl on the first server; what is given as ``stdin`` is applied and the like."""
 
@@ -100,3 +109,29 @@ def nodes(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
 def condition(node: dict[str, Any], kind: str) -> str | None:
     """The status of one condition of a node, None without it."""
     return next((entry["status"] for entry in node["status"]["conditions"] if entry["type"] == kind), None)
+
+
+def nodes_now(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
+    """The cluster's nodes by name, as they are at this moment."""
+    return {node["metadata"]["name"]: node for node in json.loads(kubectl("get", "nodes", "--output=json"))["items"]}
+
+
+def assert_whole(kubectl: Kubectl, machines: list[Machine]) -> None:
+    """Every host is a ready node, every server votes, and there is no other node."""
+    nodes = nodes_now(kubectl)
+    assert set(nodes) == {machine.node for machine in machines}
+    for machine in machines:
+        assert condition(nodes[machine.node], "Ready") == "True", machine.name
+        assert condition(nodes[machine.node], "EtcdIsVoter") == ("True" if machine.is_server else None), machine.name
+
+
+def processes(machines: list[Machine]) -> dict[str, str]:
+    """The process of each host's k3s."""
+    question = "systemctl show --property=MainPID --value"
+    return {machine.name: machine.host.check_output(f"{question} {machine.unit}") for machine in machines}
+
+
+def restarted(machines: list[Machine], before: dict[str, str]) -> set[str]:
+    """The hosts whose k3s is not the process any more that it was before."""
+    after = processes(machines)
+    return {name for name in before if before[name] != after[name]}

@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
 import ssl
-import subprocess
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -27,7 +23,8 @@ import testinfra
 import yaml
 from support.leftovers import LEFTOVERS
 
-from ..conftest import Kubectl, Machine, condition, door
+from ..conftest import TOKENS, Kubectl, Machine, assert_whole, door, nodes_now, processes, restarted
+from ..playbooks import CLUSTER, Playbooks
 
 ROOT = Path(__file__).resolve().parents[4]
 K3S_VERSION = yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())["k3s_version"]
@@ -41,55 +38,25 @@ systemctl daemon-reload
 """
 
 
-@cache
-def fixed_address(inventory: str) -> str:
-    """The address of the balancer, which a playbook that does not ask that host cannot know."""
+@pytest.fixture(scope="module")
+def playbooks(inventory: str, secrets: Path) -> Playbooks:
+    # The address of the balancer, which a playbook that does not ask that host cannot know.
     balancer = testinfra.get_host("ansible://balancer", ansible_inventory=inventory)
-    return str(door(balancer).check_output("hostname --all-ip-addresses").split()[0])
+    fixed_address = door(balancer).check_output("hostname --all-ip-addresses").split()[0]
+    tokens = {name: (secrets / name).read_text().strip() for name in TOKENS}
+    return Playbooks(inventory, tokens, {"site_kubernetes_address": fixed_address})
 
 
-def run(inventory: str, playbook: str, **variables: Any) -> str:
-    """Run a playbook of the collection to its good end; what it said."""
-    variables["site_kubernetes_address"] = fixed_address(inventory)
-    done = subprocess.run(
-        ["ansible-playbook", f"--inventory={inventory}", playbook, "--extra-vars", json.dumps(variables)],
-        cwd=ROOT,
-        env=dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_FORCE_COLOR="0"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    return done.stdout
-
-
-def build(inventory: str, **variables: Any) -> dict[str, int]:
-    """Bring the cluster to its described state: how much that changed, by host."""
-    output = run(inventory, str(ROOT / "molecule/resources/converge_cluster.yml"), **variables)
-    return {host: int(count) for host, count in re.findall(r"^(\S+)\s+: .*\bchanged=(\d+)", output, re.M)}
-
-
-def nodes_now(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
-    return {node["metadata"]["name"]: node for node in json.loads(kubectl("get", "nodes", "--output=json"))["items"]}
-
-
-def assert_whole(kubectl: Kubectl, machines: list[Machine]) -> None:
-    """Every host is a ready node, every server votes."""
-    nodes = nodes_now(kubectl)
-    assert set(nodes) == {machine.node for machine in machines}
-    for machine in machines:
-        assert condition(nodes[machine.node], "Ready") == "True", machine.name
-        assert condition(nodes[machine.node], "EtcdIsVoter") == ("True" if machine.is_server else None), machine.name
+def foreseen(playbooks: Playbooks, machines: list[Machine], playbook: str = CLUSTER, **variables: Any) -> set[str]:
+    """The hosts that a run would change, as check mode says, which restarts nothing."""
+    before = processes(machines)
+    changed = playbooks.do(playbook, "--check", "--diff", **variables)
+    assert restarted(machines, before) == set()
+    return {machine.name for machine in machines if changed[machine.name]}
 
 
 def address(node: dict[str, Any]) -> str:
     return str(next(entry["address"] for entry in node["status"]["addresses"] if entry["type"] == "InternalIP"))
-
-
-def processes(machines: list[Machine]) -> dict[str, str]:
-    """The process of each host's k3s."""
-    question = "systemctl show --property=MainPID --value"
-    return {machine.name: machine.host.check_output(f"{question} {machine.unit}") for machine in machines}
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +165,7 @@ def versions(kubectl: Kubectl) -> set[str]:
 
 @pytest.mark.usefixtures("workload")
 def test_an_upgrade_loses_no_call_no_quorum_and_no_workload(
-    inventory: str,
+    playbooks: Playbooks,
     machines: list[Machine],
     servers: list[Machine],
     kubectl: Kubectl,
@@ -206,13 +173,15 @@ def test_an_upgrade_loses_no_call_no_quorum_and_no_workload(
 ) -> None:
     nodes = nodes_now(kubectl)
     addresses = [address(nodes[server.node]) for server in servers]
+    fixed_address = playbooks.variables["site_kubernetes_address"]
     assert versions(kubectl).isdisjoint({K3S_VERSION})
+    assert foreseen(playbooks, machines) == {machine.name for machine in machines}
     with (
         repeated(away(addresses, administrator)) as rounds,
-        repeated(lambda: list_nodes(fixed_address(inventory), administrator)) as calls,
+        repeated(lambda: list_nodes(fixed_address, administrator)) as calls,
         repeated(lambda: [name for name, node in nodes.items() if not answers(address(node))]) as silences,
     ):
-        build(inventory)
+        playbooks.do()
     print(f"{len(calls)} calls through the fixed address, {len(silences)} rounds of the workload on 4 nodes")
     assert versions(kubectl) == {K3S_VERSION}
     assert [call for call in calls if call] == []
@@ -225,58 +194,77 @@ def test_an_upgrade_loses_no_call_no_quorum_and_no_workload(
     assert len([name for name in snapshots if name.startswith(f"before-{K3S_VERSION.replace('+', '-')}-")]) == 1
 
 
+def test_after_an_upgrade_nothing_is_left_to_change(playbooks: Playbooks) -> None:
+    assert set(playbooks.do().values()) == {0}
+
+
 def test_a_change_restarts_one_node_at_a_time(
-    inventory: str, machines: list[Machine], servers: list[Machine], kubectl: Kubectl, administrator: ssl.SSLContext
+    playbooks: Playbooks,
+    machines: list[Machine],
+    servers: list[Machine],
+    kubectl: Kubectl,
+    administrator: ssl.SSLContext,
 ) -> None:
     nodes = nodes_now(kubectl)
     addresses = [address(nodes[server.node]) for server in servers]
+    everywhere = {machine.name for machine in machines}
+    assert foreseen(playbooks, machines, **CHANGED) == everywhere
     before = processes(machines)
     with repeated(away(addresses, administrator)) as rounds:
-        changed = build(inventory, **CHANGED)
-    after = processes(machines)
-    assert [name for name in before if before[name] == after[name]] == []
-    assert min(changed[machine.name] for machine in machines) > 0
+        playbooks.do(**CHANGED)
+    assert restarted(machines, before) == everywhere
     # Each was away for a while, so the watch sees what it is for; and none while another was.
     assert set.union(*rounds) == set(addresses)
     assert max(len(missing) for missing in rounds) == 1
     assert_whole(kubectl, machines)
     assert {node["status"]["capacity"]["pods"] for node in nodes_now(kubectl).values()} == {"99"}
+    assert set(playbooks.do(**CHANGED).values()) == {0}
 
 
 def test_a_server_whose_disk_was_lost_comes_back_to_its_cluster(
-    inventory: str, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
 ) -> None:
     """The first one: what else would found another cluster."""
     identity = ("get", "namespace", "kube-system", "--output=jsonpath={.metadata.uid}")
     cluster = kubectl(*identity)
     servers[0].host.check_output(LOSE_THE_DISK)
-    changed = build(inventory, **CHANGED)
+    assert foreseen(playbooks, machines, **CHANGED) == {servers[0].name}
+    changed = playbooks.do(**CHANGED)
     assert kubectl(*identity) == cluster
     assert_whole(kubectl, machines)
-    assert [changed[machine.name] for machine in machines if machine != servers[0]] == [0] * (len(machines) - 1)
+    assert {name for name, count in changed.items() if count} == {servers[0].name}
+    assert set(playbooks.do(**CHANGED).values()) == {0}
 
 
 def test_nodes_leave_the_cluster(
-    inventory: str, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
 ) -> None:
     leaving = [servers[-1], machines[-1]]
-    run(inventory, "flyte.onprem.remove_node", remove_node=":".join(machine.name for machine in leaving), **CHANGED)
+    variables = {"remove_node": ":".join(machine.name for machine in leaving), **CHANGED}
+    assert foreseen(playbooks, machines, "flyte.onprem.remove_node", **variables) == {each.name for each in leaving}
+    assert_whole(kubectl, machines)
+    playbooks.do("flyte.onprem.remove_node", **variables)
     assert_whole(kubectl, [machine for machine in machines if machine not in leaving])
     for machine in leaving:
         assert machine.host.run(LEFTOVERS).stdout == "", machine.name
         assert not machine.host.file("/var/lib/rancher/k3s").exists
+    assert set(playbooks.do("flyte.onprem.remove_node", **variables).values()) == {0}
 
 
-def test_nodes_that_left_join_again(inventory: str, machines: list[Machine], kubectl: Kubectl) -> None:
-    build(inventory, **CHANGED)
+def test_nodes_that_left_join_again(playbooks: Playbooks, machines: list[Machine], kubectl: Kubectl) -> None:
+    playbooks.do(**CHANGED)
     assert_whole(kubectl, machines)
+    assert set(playbooks.do(**CHANGED).values()) == {0}
 
 
-def test_uninstall_leaves_nothing(inventory: str, machines: list[Machine]) -> None:
+def test_uninstall_leaves_nothing(playbooks: Playbooks, machines: list[Machine], kubectl: Kubectl) -> None:
     directory = Path(machines[0].variable("site_directory"))
-    answers = {"uninstall_confirm": "flyte.test", "uninstall_delete_data": ["k3s", "site"]}
-    run(inventory, "flyte.onprem.uninstall", **answers, **CHANGED)
+    variables = {"uninstall_confirm": "flyte.test", "uninstall_delete_data": ["k3s", "site"], **CHANGED}
+    assert foreseen(playbooks, machines, "flyte.onprem.uninstall", **variables) == {each.name for each in machines}
+    assert_whole(kubectl, machines)
+    playbooks.do("flyte.onprem.uninstall", **variables)
     for machine in machines:
         assert machine.host.run(LEFTOVERS).stdout == "", machine.name
         assert machine.host.run("find /var/lib/rancher /etc/rancher -mindepth 1 2>/dev/null").stdout == "", machine.name
     assert not directory.exists()
+    assert set(playbooks.do("flyte.onprem.uninstall", **variables).values()) == {0}

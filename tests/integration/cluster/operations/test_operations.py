@@ -20,10 +20,9 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from ..conftest import Kubectl, Machine, condition
+from ..conftest import TOKENS, Kubectl, Machine, assert_whole, nodes_now, processes, restarted
 from ..playbooks import CLUSTER, Playbooks
 
-TOKENS = ("kubernetes_token", "kubernetes_agent_token")
 TLS = "/var/lib/rancher/k3s/server/tls"
 AGENT = "/var/lib/rancher/k3s/agent"
 # Of another server than the first, and of the agent.
@@ -42,36 +41,8 @@ BUSYBOX = "docker.io/rancher/mirrored-library-busybox:1.37.0"
 
 
 @pytest.fixture(scope="module")
-def secrets(servers: list[Machine]) -> Path:
-    """The folder of the site's secrets."""
-    return Path(servers[0].variable("site_directory")) / "secrets"
-
-
-@pytest.fixture(scope="module")
 def playbooks(inventory: str, secrets: Path) -> Playbooks:
     return Playbooks(inventory, {name: (secrets / name).read_text().strip() for name in TOKENS})
-
-
-def processes(machines: list[Machine]) -> dict[str, str]:
-    """The process of each host's k3s."""
-    question = "systemctl show --property=MainPID --value"
-    return {machine.name: machine.host.check_output(f"{question} {machine.unit}") for machine in machines}
-
-
-def restarted(machines: list[Machine], before: dict[str, str]) -> set[str]:
-    after = processes(machines)
-    return {name for name in before if before[name] != after[name]}
-
-
-def nodes_now(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
-    return {node["metadata"]["name"]: node for node in json.loads(kubectl("get", "nodes", "--output=json"))["items"]}
-
-
-def assert_whole(kubectl: Kubectl, machines: list[Machine]) -> None:
-    nodes = nodes_now(kubectl)
-    for machine in machines:
-        assert condition(nodes[machine.node], "Ready") == "True", machine.name
-        assert condition(nodes[machine.node], "EtcdIsVoter") == ("True" if machine.is_server else None), machine.name
 
 
 def read(machine: Machine, path: str) -> bytes:
@@ -235,7 +206,6 @@ def test_a_restored_cluster_knows_what_it_knew_and_is_whole(
     known = kubectl("get", "configmaps", "--output=name").split()
     assert "configmap/before" in known
     assert "configmap/after" not in known
-    assert set(nodes_now(kubectl)) == {machine.node for machine in machines}
     assert_whole(kubectl, machines)
     kubectl("rollout", "status", "deployment/kept", "--timeout=180s")
     assert set(playbooks.do(**AGENTS_CHANGE).values()) == {0}
