@@ -13,6 +13,8 @@ import json
 import os
 import re
 import subprocess
+import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,12 @@ from .services import DATABASE, STORE, services_of_others
 
 MANIFEST = ROOT / "roles/existing_cluster/files/owner.yml"
 NAME = "flyte-onprem-existing"
+# What Kubernetes puts into a pod of a service account.
+ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"
+NAMESPACES = [
+    {"name": "flyte", "labels": {"pod-security.kubernetes.io/enforce": "baseline"}},
+    {"name": "ml-jobs", "labels": {"team": "ml"}},
+]
 
 
 @dataclass
@@ -105,6 +113,7 @@ def described(box: Box) -> dict[str, Any]:
             "url": "https://flyte.test", "tls_secret": "flyte-tls",
         },
         "site_bundle": os.environ["FLYTE_ONPREM_BUNDLE"],
+        "existing_cluster_namespaces": NAMESPACES,
     }  # fmt: skip
 
 
@@ -154,6 +163,47 @@ def test_the_rights_are_few(existing: Existing) -> None:
     assert not existing.may("create", "daemonsets.apps")
     assert not existing.may("escalate", "clusterroles")
     assert not existing.may("create", "nodes")
+
+
+def run_as_in_a_pod(existing: Existing, *arguments: str) -> str:
+    """Run the playbook cluster with the files and variables that a pod has, in a mount namespace that stands for it."""
+    folder = existing.box.folder / "pod"
+    folder.mkdir(exist_ok=True)
+    config = yaml.safe_load(existing.owner.read_text())
+    (folder / "ca.crt").write_bytes(b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]))
+    (folder / "token").write_text(existing.kubectl("-n", "flyte-onprem", "create", "token", "flyte-onprem"))
+    connection = existing.variables["site_kubernetes_connection"]
+    connection = {**connection, "kubeconfig": str(existing.box.folder / "written"), "context": "in-cluster"}
+    variables = {"existing_cluster_in_cluster": True, "site_kubernetes_connection": connection}
+    pod = f'mount -t tmpfs tmpfs /run && mkdir -p {ACCOUNT} && cp {folder}/* {ACCOUNT}/ && exec "$@"'
+    playbook = [str(Path(sys.executable).with_name("ansible-playbook")), "flyte.onprem.cluster", "--diff", *arguments]
+    playbook += [f"--inventory={existing.box.inventory}", f"--extra-vars={json.dumps(variables)}"]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", pod, "sh", *playbook],
+        cwd=ROOT,
+        env=dict(os.environ, KUBERNETES_SERVICE_HOST=existing.box.address, KUBERNETES_SERVICE_PORT="6443"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    existing.box.output += done.stdout
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+    return done.stdout
+
+
+def test_a_control_node_that_is_a_pod_needs_no_kubeconfig(existing: Existing) -> None:
+    assert changed(run_as_in_a_pod(existing)) > 0
+    written = existing.box.folder / "written"
+    assert written.stat().st_mode & 0o777 == 0o600
+    token = (existing.box.folder / "pod/token").read_text()
+    assert token not in written.read_text() + existing.box.output
+    assert changed(run_as_in_a_pod(existing)) == 0
+
+
+def test_namespaces_have_the_labels_that_they_are_given(existing: Existing) -> None:
+    for namespace in NAMESPACES:
+        found = json.loads(existing.kubectl("get", "namespace", namespace["name"], "-o", "json"))
+        assert found["metadata"]["labels"].items() >= namespace["labels"].items()
 
 
 def test_check_mode_tells_what_would_be_done_and_does_nothing(existing: Existing) -> None:
