@@ -4,7 +4,7 @@
 PYTHON_BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock check unit build matrix test test-all bench bench-modules bench-cluster demo demo-down docs changelog
+.PHONY: help venv lock check unit build matrix test test-all bench bench-site bench-modules bench-cluster demo demo-down docs changelog
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,9 @@ test: ## All tests, one scenario for each behaviour; what CI runs
 test-all: ## The tests with every scenario
 	@python3 tests/run.py test-all
 
-bench: venv ## Measure a first run, a second run and a plain script that does the same
+bench: bench-site bench-cluster ## All measurements (about 35 min, on a machine that does nothing else)
+
+bench-site: venv ## Measure a first run, a second run, a plain script that does the same, workflows and checks (about 15 min)
 	@$(PYTHON_BIN)/python tests/testbed/bench.py
 
 bench-modules: venv ## Measure the checks on healthy services and on dead addresses (about 1 min)

@@ -2,7 +2,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure a first run, a second run, and a plain script that takes the same steps without Ansible: ``make bench``.
+"""Measure a first run, a second run, and a plain script that takes the same steps without Ansible: ``make bench-site``.
 
 And a workflow through Flyte beside its pods started by hand, and the check modules by themselves.
 

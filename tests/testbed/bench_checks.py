@@ -1,7 +1,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long the checks of the cluster and of Flyte take on a finished site: a part of ``make bench``."""
+"""How long the checks of the cluster and of Flyte take on a finished site: a part of ``make bench-site``."""
 
 from __future__ import annotations
 

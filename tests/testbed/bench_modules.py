@@ -2,7 +2,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long the check modules take: ``make bench-modules``, and a part of ``make bench``.
+"""How long the check modules take: ``make bench-modules``, and a part of ``make bench-site``.
 
 On healthy services of this machine each run is a process of its own, as Ansible's are: Python's start and imports are
 in the figures, Ansible's own work is not. Where nothing answers, the figure is that of the module alone, beside the

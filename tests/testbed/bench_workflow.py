@@ -1,7 +1,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a workflow of two tasks takes through Flyte, beside its two pods started by hand: a part of ``make bench``.
+"""How long a workflow of two tasks takes through Flyte, beside its two pods by hand: a part of ``make bench-site``.
 
 By hand the same functions run in the same image with the same limits, one pod after the other, each seen to its end;
 what they take is Kubernetes and Python. The rest is Flyte: queues, checks, values through the object store.

@@ -1,7 +1,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts the module executions of a run and adds up their time by task, for ``make bench``."""
+"""Counts the module executions of a run and adds up their time by task, for ``make bench-site``."""
 
 from __future__ import annotations
 
