@@ -93,6 +93,7 @@ LOOK: dict[str, Any] = {
     "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
     "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
     "answering": [], "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
+    "etcd_address": "",
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
@@ -102,6 +103,7 @@ BUNDLE = {"format": 1, "architecture": "amd64", "images": [], "artifacts": {"k3s
 OLD_TOKEN = {"content": base64.b64encode(b"K10abc::server:old").decode()}
 POLICY = ROOT / "roles/k3s/templates/flyte-k3s.xml.j2"
 CLOCKS = ["right", "ahead"]
+MEMBER = {"data": "etcd", "was_here": True, "etcd_address": "192.0.2.9"}
 BESIDE_TWIN = ["{{ inventory_hostname }}", "new", "node"]
 AGENT = {
     "k3s_servers": ["b", "c"],
@@ -231,6 +233,39 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         "K3S-100",
         ["HOST is an agent, its cluster is one of others, and nothing answers", "Start k3s on a server of that"],
     ),
+    (
+        "one of several members of etcd, with another address",
+        MEMBER,
+        {},
+        "K3S-105",
+        [
+            "HOST is a member of etcd with the address 192.0.2.9",
+            "is now 192.0.2.1. Expected",
+            "Give the host 192.0.2.9 again",
+            "flyte.onprem.remove_node, -e remove_node=HOST",
+        ],
+    ),
+    (
+        "the only member of etcd, with another address",
+        MEMBER,
+        {"k3s_servers": ["{{ inventory_hostname }}"], "k3s_config": {"cluster-init": True}},
+        "K3S-105",
+        ["Give the host 192.0.2.9 again", "k3s server --cluster-reset"],
+    ),
+    (
+        "a member of etcd whose second address has become the first",
+        MEMBER,
+        {"k3s_node_address": "192.0.2.1,192.0.2.9"},
+        "K3S-105",
+        ["is now 192.0.2.1. Expected"],
+    ),
+    (
+        "a member of etcd whose address is an option",
+        MEMBER,
+        {"k3s_node_address": "192.0.2.9", "k3s_config": {"node-ip": ["192.0.2.8", "fd00::8"]}},
+        "K3S-105",
+        ["is now 192.0.2.8. Expected"],
+    ),
     ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
     (
         "a bundle for another architecture",
@@ -248,6 +283,18 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "ahead"}),
     ("a server whose peer answers", {"peers": ["192.0.2.2"]}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
     ("a server with data", {"data": "etcd"}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
+    ("a member of etcd with its address", {**MEMBER, "etcd_address": "192.0.2.1"}, {}),
+    ("a member of etcd that has got an address of IPv6 besides", MEMBER, {"k3s_node_address": "192.0.2.9,fd00::9"}),
+    (
+        "a member of etcd whose address is the first of its option",
+        MEMBER,
+        {"k3s_config": {"node-ip": ["192.0.2.9", "fd00::9"]}},
+    ),
+    (
+        "an agent that was a server with another address",
+        {**MEMBER, "answering": ["192.0.2.3/1"]},
+        {**AGENT, "k3s_node_address": "192.0.2.4"},
+    ),
     ("an agent alone, whose registration address answers", {"answering": ["k8s.example.com/6443"]}, AGENT),
     ("an agent that knows a server", {"was_here": True, "answering": ["192.0.2.3/1"]}, AGENT),
     ("an agent in one run with a server", {}, {**AGENT, "k3s_servers": ["right", "b", "c"]}),
@@ -529,6 +576,63 @@ def test_firewalld_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str,
         "192.0.2.12": to_a_server,
         "192.0.2.13": to_a_server,
     }
+
+
+@pytest.mark.parametrize(
+    ("more", "data", "datastore"),
+    [([], "sqlite", ""), (["other"], "", "postgres://u:p@h/d")],
+    ids=["SQLite", "a datastore of its own"],
+)
+def test_a_new_address_goes_everywhere_without_etcd(tmp_path: Path, more: list[str], data: str, datastore: str) -> None:
+    """On hosts that are set up with 192.0.2.101 and so on."""
+    servers = ["first", *more]
+    addresses = {name: f"192.0.2.{number}" for number, name in enumerate([*servers, "agent"], 1)}
+    look = {**LOOK, "unit": True, "state": "active", "was_here": True, "firewall": "ufw"}
+    looks = {name: {**look, "data": data} for name in servers}
+    looks["agent"] = {**look, "joined": "https://192.0.2.101:6443"}
+    opened = [f"allow from 192.0.2.10{number} to any port 8472 proto udp" for number in range(1, 4)]
+    hosts = {
+        name: {
+            "site_address": addresses[name],
+            "k3s_node_name": name,
+            "__k3s_look": {"stdout": yaml.safe_dump({**looks[name], "opened": opened})},
+        }
+        for name in addresses
+    }
+    everywhere = {
+        "site_directory": str(tmp_path),
+        "site_domain": "flyte.example.com",
+        "site_k3s_servers": servers,
+        "site_k3s_agents": ["agent"],
+        "k3s_datastore_endpoint": datastore,
+        "k3s_token": "servers",
+        "k3s_agent_token": "agents",
+        "role_path": str(ROOT / "roles/k3s"),
+        "ansible_connection": "local",
+    }
+    of_addresses = ["node-ip", "server", "tls-san"]
+    found = {
+        "findings": "{{ __k3s_rules | flyte.onprem.findings }}",
+        "config": f"{{{{ __k3s_config | dict2items | selectattr('key', 'in', {of_addresses}) | items2dict }}}}",
+        "guarded": "{{ k3s_kubelet_sources }}",
+        "opened": "{{ __k3s_ufw_rules | difference(__k3s_opened) | select('search', '8472') }}",
+        "closed": "{{ __k3s_opened | difference(__k3s_ufw_rules) }}",
+        "kubeconfig": "{{ k3s_server_url }}",
+    }
+    judged = judge(tmp_path, hosts, everywhere, found)
+    url = f"https://{addresses['first']}:6443"
+    assert {host: by_id(each["findings"]) for host, each in judged.items()} == {host: {} for host in addresses}
+    names = ["flyte.example.com", addresses["first"]]
+    assert {host: each["config"] for host, each in judged.items()} == {
+        **{name: {"node-ip": addresses[name], "tls-san": names} for name in servers},
+        "agent": {"node-ip": addresses["agent"], "server": url},
+    }
+    for host, each in judged.items():
+        assert each["kubeconfig"] == url
+        assert sorted(each["guarded"]) == ["10.42.0.0/16", *addresses.values()]
+        assert sorted(each["closed"]) == opened
+        others = [address for name, address in addresses.items() if name != host]
+        assert sorted(each["opened"]) == [f"allow from {address} to any port 8472 proto udp" for address in others]
 
 
 def test_nothing_is_opened_where_no_firewall_is_on_or_the_role_may_not(recorded: dict[str, dict[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Day two of a cluster: certificates that end are renewed, nodes are drained, the tokens are changed.
+"""Day two of a cluster: addresses that change, certificates that end, nodes that are drained, tokens that are changed.
 
 The tests build on each other in their order.
 """
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import datetime
+import ipaddress
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,41 @@ def selfcheck(tmp_path: Path) -> str:
 
 def test_a_second_run_changes_nothing(playbooks: Playbooks) -> None:
     assert set(playbooks.do().values()) == {0}
+
+
+@pytest.fixture
+def moved(servers: list[Machine]) -> Iterator[tuple[str, str]]:
+    """The address of a server that is not the first one, and another one that it has in the same network meanwhile."""
+    host = servers[1].host
+    link = host.check_output("ip -oneline -4 route show default").split(" dev ")[1].split()[0]
+    line = host.check_output(f"ip -oneline -4 address show dev {link} scope global").splitlines()[0]
+    first = ipaddress.ip_interface(line.split(" inet ")[1].split()[0])
+    # Networks give addresses from their beginning on.
+    second = first.network.broadcast_address - 1
+    host.check_output(f"ip address add {second}/{first.network.prefixlen} dev {link}")
+    yield str(first.ip), str(second)
+    host.check_output(f"ip address delete {second}/{first.network.prefixlen} dev {link}")
+
+
+def test_a_member_of_etcd_with_another_address_is_refused_before_anything_is_changed(
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], moved: tuple[str, str]
+) -> None:
+    """Not on the first server either, which has its turn before that and would be told of the address."""
+    old, new = moved
+    name = servers[1].name
+    own = "ansible_facts['default_ipv4']['address']"
+    address = f"{{{{ '{new}' if inventory_hostname == '{name}' else {own} }}}}"
+    configuration = "sha256sum /etc/rancher/k3s/config.yaml"
+    before = processes(machines), {each.name: each.host.check_output(configuration) for each in machines}
+    run = playbooks.run(site_address=address)
+    assert run.code != 0
+    said = (
+        f"[K3S-105] {name} is a member of etcd with the address {old}, and its address (k3s_node_address) is now {new}"
+    )
+    assert said in run.output
+    assert f"flyte.onprem.remove_node, -e remove_node={name}" in run.output
+    assert {run.changed[machine.name] for machine in machines} == {0}
+    assert (processes(machines), {each.name: each.host.check_output(configuration) for each in machines}) == before
 
 
 def test_certificates_that_end_are_renewed_by_the_next_run(

@@ -1,0 +1,154 @@
+# Copyright (c) flyte.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which address of a member of etcd role k3s finds on its host, and which one a restoration gives it.
+
+The role's own scripts run here, on files in a folder of the test's and with a k3s that only notes how it was called.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from unit.contract import ROLES_DIR
+
+ROLE = ROLES_DIR / "k3s"
+OLD, NEW = "192.0.2.9", "192.0.2.1"
+# As k3s writes it at every start.
+ETCD = """\
+advertise-client-urls: https://{}:2379
+client-transport-security:
+  cert-file: /var/lib/rancher/k3s/server/tls/etcd/server-client.crt
+listen-client-urls: https://127.0.0.1:2379,https://{}:2379
+"""
+CONFIG = """\
+# How k3s runs.
+cluster-init: true
+node-ip: {}
+node-name: a
+server: https://192.0.2.7:6443
+tls-san:
+- 192.0.2.5
+token: C4n4ry
+"""
+
+
+def loaded(file: str) -> Any:
+    return DataLoader().load_from_file(str(ROLE / file), trusted_as_template=True)
+
+
+def script(tasks: str, name: str, host: Path, **known: Any) -> str:
+    """The script of a task as it would run, with a host's files in a folder."""
+    task = next(each for each in loaded(f"tasks/{tasks}") if each["name"] == f"{tasks.removesuffix('.yml')} | {name}")
+    variables = {
+        **loaded("defaults/main.yml"),
+        **loaded("vars/main.yml"),
+        "inventory_hostname": "a",
+        "ansible_play_hosts_all": ["a"],
+        "k3s_servers": ["a"],
+        "k3s_agents": [],
+        "k3s_host_addresses": {"a": NEW},
+        "k3s_node_address": NEW,
+        "k3s_join_url": f"https://{NEW}:6443",
+        "k3s_pod_cidr": "10.42.0.0/16",
+        "k3s_service_cidr": "10.43.0.0/16",
+        "k3s_api_port": 6443,
+        "__k3s_data": f"{host}/data",
+        **known,
+    }
+    text = Templar(loader=DataLoader(), variables=variables).template(task["ansible.builtin.shell"]["cmd"])
+    return str(text).replace("/etc/rancher", f"{host}/etc").replace("/run/", f"{host}/run/")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """What an installation has on its host, without a datastore."""
+    for folder in ("etc/k3s", "data/server/db", "run", "bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+def found(host: Path) -> str:
+    """What the look says of the address by which etcd knows the host."""
+    command = ["sh", "-c", script("preflight.yml", "Look at what the host has", host)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "C4n4ry" not in output
+    return str(yaml.safe_load(output)["etcd_address"])
+
+
+def make(host: Path, *, node_ip: str | None = OLD, started: str | None = OLD) -> None:
+    """Have data of etcd, k3s's configuration with an address, and etcd's with that of its last start."""
+    (host / "data/server/db/etcd/member").mkdir(parents=True)
+    if node_ip is not None:
+        (host / "etc/k3s/config.yaml").write_text(CONFIG.format(node_ip))
+    if started is not None:
+        (host / "data/server/db/etcd/config").write_text(ETCD.format(started, started))
+
+
+@pytest.mark.parametrize(
+    ("node_ip", "started", "address"),
+    [
+        (OLD, OLD, OLD),
+        (f'"{OLD}"', None, OLD),
+        (f"{OLD},fd00::9", None, OLD),
+        (f"[{OLD}, fd00::9]", None, OLD),
+        # After a reset of the members by hand, for which the new address was put there.
+        (NEW, OLD, NEW),
+        # Of a list over several lines, of another one's installation, and of data that an uninstallation has kept.
+        (f"\n- {OLD}\n- fd00::9", OLD, OLD),
+        (None, OLD, OLD),
+        # What a reset leaves until the next start.
+        (None, "127.0.0.1", ""),
+        (None, None, ""),
+    ],
+)
+def test_a_member_of_etcd_knows_its_address(host: Path, node_ip: str | None, started: str | None, address: str) -> None:
+    make(host, node_ip=node_ip, started=started)
+    assert found(host) == address
+
+
+def test_a_host_without_data_of_etcd_has_no_address_there(host: Path) -> None:
+    (host / "etc/k3s/config.yaml").write_text(CONFIG.format(OLD))
+    (host / "data/server/db/state.db").touch()
+    assert found(host) == ""
+
+
+def test_a_member_that_was_taken_out_joins_with_any_address(host: Path) -> None:
+    make(host)
+    (host / "data/server/db/etcd/tombstone").touch()
+    assert found(host) == ""
+
+
+def restore(host: Path, *, succeeds: bool, **known: Any) -> tuple[bool, str, str]:
+    """Restore a snapshot: whether it worked, and the configurations with which it was done and which is left."""
+    flag = f"touch {host}/data/server/db/reset-flag" if succeeds else "false"
+    program = host / "bin/k3s"
+    program.write_text(f"#!/bin/sh\ncp $K3S_CONFIG_FILE {host}/used\n{flag}\n")
+    program.chmod(0o755)
+    text = script("restore.yml", "Put the snapshot in the place of the first server's data", host, **known)
+    run = subprocess.run(["sh", "-c", text], env={"PATH": f"{host}/bin:/usr/bin:/bin"}, check=False)
+    assert list((host / "run").iterdir()) == []
+    return run.returncode == 0, (host / "used").read_text(), (host / "etc/k3s/config.yaml").read_text()
+
+
+@pytest.mark.parametrize("addresses", [NEW, f"{NEW},fd00::1"])
+def test_a_restoration_begins_with_the_address_that_the_host_has(host: Path, addresses: str) -> None:
+    make(host)
+    done, used, left = restore(host, succeeds=True, k3s_node_address=addresses)
+    assert done
+    assert used == CONFIG.format(addresses).replace("server: https://192.0.2.7:6443\n", "")
+    assert left == CONFIG.format(addresses)
+    assert found(host) == NEW
+
+
+def test_a_restoration_that_failed_leaves_the_address_of_the_data(host: Path) -> None:
+    make(host)
+    done, _, left = restore(host, succeeds=False)
+    assert not done
+    assert left == CONFIG.format(OLD)
