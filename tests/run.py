@@ -64,7 +64,7 @@ STAGES = (
     Stage("ansible-lint", f"{BIN}ansible-lint -q --strict", "60 s", CHECK),
     Stage("unit", f"{BIN}pytest tests/unit", "60 s", CHECK),
     Stage("build", f"{BIN}pytest tests/integration/collection/test_build.py", "30 s", TEST),
-    Stage("report", f"{BIN}pytest {COLLECTION}/test_report.py {COLLECTION}/test_sites.py", "2 min", TEST),
+    Stage("report", f"{BIN}pytest {COLLECTION}/test_report.py {COLLECTION}/test_sites.py", "5 min", TEST),
     Stage("sanity", f"{BIN}pytest tests/integration/collection/test_sanity.py", "60 s", TEST),
     Stage("ansible-core", f"{BIN}pytest tests/integration/collection/test_ansible_core.py", "4 min", TEST),
     Stage("tools", f"{BIN}python tests/testbed/bed.py tools", "1 s, 60 s on a new machine", TEST, needed=True),
