@@ -29,6 +29,7 @@ AGENTS_ALONE: dict[str, Any] = {
     "site_k3s_agents": [SELF],
     "k3s_join_url": "https://k8s.example.com:6443",
 }
+TWO_FAMILIES = {"k3s_pod_cidr": "10.42.0.0/16,fd42::/56", "k3s_service_cidr": "10.43.0.0/16, fd43::/112"}
 # what is wrong, variables, the finding, what its text must say
 BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("options as a text", {"k3s_config": "a=b"}, "K3S-80", ["k3s_config is of another type", "(a dict)", "JSON"]),
@@ -59,6 +60,19 @@ BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("the kubelet's port", {"site_kubernetes_api_port": 10250}, "K3S-96", ["is 10250", "not 10250, 2379, 2380"]),
     ("no port", {"site_kubernetes_api_port": 99999}, "K3S-96", ["is 99999", "65535"]),
     ("no mask", {"k3s_pod_cidr": "10.42.0.0"}, "K3S-97", ["k3s_pod_cidr is '10.42.0.0'", "fixed once"]),
+    ("a mask of the old form", {"k3s_pod_cidr": "10.42.0.0/255.255.0.0"}, "K3S-97", ["'10.42.0.0/255.255.0.0', no"]),
+    (
+        "pods of two families, Services of one",
+        {"k3s_pod_cidr": "10.42.0.0/16,fd42::/56"},
+        "K3S-97",
+        ["k3s_pod_cidr is of IPv4, IPv6, and k3s_service_cidr of IPv4", "10.43.0.0/16,fd43::/112"],
+    ),
+    (
+        "networks of two families, an address of one",
+        TWO_FAMILIES,
+        "K3S-97",
+        ["k3s_node_address (192.0.2.1) has no address of IPv6", "k3s_node_address - IPV4,IPV6"],
+    ),
     ("one network", {"k3s_service_cidr": "10.42.1.0/24"}, "K3S-97", ["overlap"]),
     ("the hosts' network", {"k3s_pod_cidr": "192.0.0.0/16"}, "K3S-97", ["covers k3s_node_address (192.0.2.1)"]),
     ("an unknown datastore", {"k3s_datastore_endpoint": "mongodb://u:hush@h"}, "K3S-98", ["with mongodb://", "mysql://"]),
@@ -90,6 +104,14 @@ BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("another version", {"k3s_kubelet_config": {"apiVersion": "v1"}}, "K3S-104", ["has apiVersion of something else"]),
     ("no fields of the kubelet", {"k3s_kubelet_config": ["maxPods"]}, "K3S-80", ["k3s_kubelet_config", "(a dict)"]),
     ("an address of IPv6", {"site_address": "fd00::1"}, "K3S-99", ["'fd00::1'", "site_address"]),
+    ("an address of IPv6 first", {"k3s_node_address": "fd00::1,192.0.2.1"}, "K3S-99", ["'fd00::1,192.0.2.1'"]),
+    ("a name beside an address", {"k3s_node_address": "192.0.2.1,node-a"}, "K3S-99", ["'192.0.2.1,node-a'"]),
+    (
+        "two addresses for others",
+        {"k3s_host_addresses": "{{ site_host_addresses | combine({inventory_hostname: '192.0.2.1,fd00::1'}) }}"},
+        "K3S-99",
+        ["is '192.0.2.1,fd00::1'", "set k3s_node_address besides"],
+    ),
 ]  # fmt: skip
 
 
@@ -149,7 +171,12 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "etcd of others": {"k3s_datastore_endpoint": "https://192.0.2.8:2379,https://192.0.2.9:2379"},
     "MySQL": {"k3s_datastore_endpoint": "mysql://u:p@tcp(h:3306)/d", "site_kubernetes_api_port": 2379},
-    "two kinds of addresses": {"k3s_pod_cidr": "10.42.0.0/16,fd42::/56", "k3s_service_cidr": "10.43.0.0/16,fd43::/112"},
+    "two families of addresses": {**TWO_FAMILIES, "k3s_node_address": "192.0.2.1,2001:db8::1"},
+    "agents of others, whose networks nobody knows here": {
+        **AGENTS_ALONE,
+        **TWO_FAMILIES,
+        "k3s_agent_token": "theirs",
+    },
 }
 
 
