@@ -49,6 +49,7 @@ CHECK = ("check", "test", "test-all")
 TEST = ("test", "test-all")
 ALL = ("test-all",)
 COLLECTION = "tests/integration/collection"
+REFUSALS = " ".join(f"{COLLECTION}/test_{part}.py" for part in ("k3s_refusals", "k3s_inputs", "remove_node"))
 # On one host, in this order.
 LIFE = ("interrupted", "stopped_at_gates", "cluster_checks", "workflow_traps", "rotated_keys", "uninstalled")
 LIFE_FILES = " ".join(f"tests/integration/site/test_{part}.py" for part in LIFE)
@@ -73,7 +74,7 @@ STAGES = (
     Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "3 min", TEST),
     Stage("molecule default", "tests/scenario.sh molecule test -s default", "20 min", TEST, lane="1"),
     Stage("bad input", "tests/scenario.sh pytest tests/integration/site/test_bad_input.py", "5 min", TEST, lane="1"),
-    Stage("k3s refusals", f"{BIN}pytest tests/integration/collection/test_k3s_refusals.py", "2 min", TEST, lane="1"),
+    Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "3 min", TEST, lane="1"),
     Stage("molecule k3s_ha", "tests/scenario.sh molecule test -s k3s_ha", "15 min", TEST, lane="1"),
     Stage("life of a site", f"tests/scenario.sh pytest {LIFE_FILES}", "35 min", TEST, lane="2"),
     Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "25 min", ALL),

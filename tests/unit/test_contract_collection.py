@@ -9,6 +9,7 @@ import re
 
 import pytest
 import yaml
+from run import STAGES
 from unit.contract import MODULES, PLAYBOOKS, ROLES, ROOT, load, role_files, tracked_files
 
 from docs import generate
@@ -113,3 +114,14 @@ def test_unit_tests_mirror_the_plugins(folder: str) -> None:
 def test_every_check_module_is_in_the_action_group() -> None:
     group = load(ROOT / "meta/runtime.yml")["action_groups"]["checks"]
     assert sorted(group) == [path.stem for path in MODULES if path.stem.endswith("_check")]
+
+
+def test_every_test_belongs_to_a_stage() -> None:
+    """Of make test-all: as a file, below a folder that a stage names, or as the verifier of a scenario of Molecule."""
+    given = [word for stage in STAGES for word in stage.command.split()]
+    scenarios = [given[at + 1] for at, word in enumerate(given) if word == "-s"]
+    verifiers = [load(ROOT / f"molecule/{scenario}/molecule.yml")["verifier"] for scenario in scenarios]
+    given += [verifier["directory"].removeprefix("${MOLECULE_PROJECT_DIRECTORY}/") for verifier in verifiers]
+    tests = [path.relative_to(ROOT) for path in PYTHON if re.fullmatch(r"test_\w+[.]py", path.name)]
+    stages = {word for word in given if word.startswith("tests/")}
+    assert [str(path) for path in tests if not {str(path), *map(str, path.parents)} & stages] == []
