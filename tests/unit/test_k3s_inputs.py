@@ -60,6 +60,24 @@ def test_the_certificate_has_the_host_of_the_clusters_address(url: str, host: st
     assert value("{{ k3s_tls_san }}", site_kubernetes_connection=connection) == ["flyte.example.com", host]
 
 
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ({}, ["flyte.example.com"]),
+        ({"tls-san": "k8s.example.com"}, ["flyte.example.com", "k8s.example.com"]),
+        ({"tls-san": ["k8s.example.com, 192.0.2.9", "flyte.example.com"]}, [
+            "flyte.example.com", "k8s.example.com", "192.0.2.9",
+        ]),
+    ],
+)  # fmt: skip
+def test_the_certificate_has_more_names_by_the_option(more: dict[str, Any], names: list[str]) -> None:
+    known = {"k3s_tls_san": ["flyte.example.com"], "k3s_config": more, "k3s_token": "secret", "k3s_agent_token": ""}
+    seen = {"data": "", "joined": "", "peers": [], "selinux": False}
+    options = {"shared": [], "server": ["tls-san"], "agent": []}
+    text = "{{ __k3s_config['tls-san'] }}"
+    assert value(text, __k3s_seen=seen, __k3s_options=options, __k3s_ca="", **known) == names
+
+
 def test_labels_are_written_as_kubernetes_knows_them() -> None:
     labels = {"gpu": True, "spot": False, "place": "hamburg", "rack": 7, "word": "True", "empty": None, "none": ""}
     written = ["true", "false", "hamburg", "7", "True", "", ""]
@@ -94,7 +112,7 @@ def test_all_else_is_written_as_it_is() -> None:
         ({"k3s_interface": "eth0"}, ["lo", "eth0"], True),
         ({"k3s_interface": "eth0"}, [], True),  # nobody has looked
         ({"k3s_interface": "eht0"}, ["lo", "eth0"], False),
-        ({"k3s_config": {"flannel-iface": "eth0"}, "k3s_interface": "eht0"}, ["lo", "eth0"], True),
+        ({"k3s_config": {"flannel-iface": "eth0"}}, ["lo", "eth0"], True),
         ({"k3s_config": {"flannel-iface": "eht0"}}, ["lo", "eth0"], False),
     ],
 )

@@ -49,6 +49,30 @@ BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("an option that is a dict", {"k3s_config": {"debug": {"a": 1}}}, "K3S-83", ["debug", "a list of those"]),
     ("an option without a value", {"k3s_config": {"debug": None}}, "K3S-83", ["debug"]),
     ("arguments as dicts", {"k3s_config": {"kubelet-arg": [{"max-pods": 99}]}}, "K3S-83", ["kubelet-arg"]),
+    (
+        "labels in two places",
+        {"k3s_node_labels": {"a": "b"}, "k3s_config": {"node-label": ["c=d", "e=f"]}},
+        "K3S-106",
+        ["k3s_node_labels (a=b) and by node-label in k3s_config (c=d, e=f). E", "into k3s_node_labels, and take node-"],
+    ),
+    (
+        "taints and interfaces in two places",
+        {
+            "k3s_node_taints": ["a:NoExecute"],
+            "k3s_interface": "eth0",
+            "k3s_config": {"node-taint": "b:NoExecute", "flannel-iface": "eth1"},
+        },
+        "K3S-106",
+        ["(a:NoExecute) and by node-taint in", "k3s_interface (eth0)", "into k3s_node_taints, k3s_interface, and"],
+    ),
+    (
+        "components in two places, one of which is a default",
+        {"site_ingress": "existing", "k3s_config": {"disable": ["servicelb"]}},
+        "K3S-106",
+        ["by k3s_disable (traefik) and by disable in k3s_config (servicelb)"],
+    ),
+    ("two taints of a key", {"k3s_node_taints": ["a=b:NoExecute", "a=c:NoExecute"]}, "K3S-107", ["b:NoExecute and a="]),
+    ("a taint twice", {"k3s_config": {"node-taint": "a:NoExecute,a:NoExecute"}}, "K3S-107", ["a:NoExecute and a:NoE"]),
     ("a version without v", {"k3s_version": "1.36.4+k3s1"}, "K3S-84", ["'1.36.4+k3s1'", "v1.36.4+k3s1"]),
     ("a channel", {"k3s_version": "stable"}, "K3S-84", ["'stable'"]),
     ("a version of RKE2", {"k3s_version": "v1.36.4+rke2r1"}, "K3S-84", ["rke2r1"]),
@@ -151,11 +175,24 @@ GOOD: dict[str, dict[str, Any]] = {
             "x.kubelet.kubernetes.io/y": "z",
             "notkubernetes.io/y": "",
         },
+        "k3s_node_taints": ["CriticalAddonsOnly=true:NoExecute"],
+    },
+    "labels and taints of all forms, as options": {
         "k3s_config": {
             "node-label": "place=hamburg,empty=,gpu",
-            "node-taint": ["dedicated=batch:NoSchedule", "example.com/a:NoExecute", "b=:PreferNoSchedule"],
+            "node-taint": ["a=batch:NoSchedule", "example.com/a:NoExecute", "b=:PreferNoSchedule", "a=batch:NoExecute"],
         },
-        "k3s_node_taints": ["CriticalAddonsOnly=true:NoExecute"],
+    },
+    "what stands in two places is empty in one": {
+        "k3s_node_labels": {"a": "b"},
+        "k3s_disable": [],
+        "k3s_config": {"node-label": [], "disable": "servicelb", "flannel-iface": "eth0"},
+    },
+    "an agent of others, whose servers' components are nobody's business": {
+        **AGENTS_ALONE,
+        "site_kubernetes_agent_token": "K10abc::node:theirs",
+        "k3s_disable": ["traefik"],
+        "k3s_config": {"disable": "servicelb"},
     },
     "fields of the kubelet, also new ones, and what they are fields of": {
         "k3s_kubelet_config": {

@@ -231,6 +231,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         "K3S-100",
         ["HOST is an agent, its cluster is one of others, and nothing answers", "Start k3s on a server of that"],
     ),
+    (
+        "an address by an option",
+        {},
+        {"k3s_config": {"node-ip": "192.0.2.9"}},
+        "K3S-64",
+        ["node-ip is set by k3s_node_a"],
+    ),
     ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
     (
         "a bundle for another architecture",
