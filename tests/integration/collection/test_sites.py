@@ -248,6 +248,22 @@ def test_hosts_that_are_no_list_are_named(run: Run, tmp_path: Path, wrong: Any) 
     assert "site_k3s_agents of site 'kiel' is no list" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("pods", "taken"),
+    [
+        ("10.244.0.0/16", True),
+        ("10.244.0.0/16,fd44::/56", True),
+        ("10.244.0.0/255.255.0.0", False),
+        ("10.244.0.0/16,", False),
+    ],
+)
+def test_pods_of_an_existing_cluster_come_from_networks(run: Run, six: Path, pods: str, taken: bool) -> None:
+    six.write_text(six.read_text().replace("10.244.0.0/16", pods))
+    result = preflight(run, "--limit", "alpha-1")
+    assert refused(result, "CLUSTER-54") == ([] if taken else ["alpha"]), result.stdout
+    assert (result.returncode == 0) is taken
+
+
 EVERY_PLAYBOOK = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml") if path.stem != "remove_node")
 
 
