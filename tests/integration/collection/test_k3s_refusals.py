@@ -92,7 +92,8 @@ LOOK: dict[str, Any] = {
     "version": "", "state": "inactive", "unit": False, "other_unit": False, "data": "", "joined": "", "was_here": False,
     "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
     "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
-    "answering": [], "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
+    "answering": [], "interfaces": ["lo", "eth0"],
+    "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
