@@ -248,6 +248,16 @@ def test_hosts_that_are_no_list_are_named(run: Run, tmp_path: Path, wrong: Any) 
     assert "site_k3s_agents of site 'kiel' is no list" in result.stdout
 
 
+# What the others begin with is the same as preflight's.
+@pytest.mark.parametrize("playbook", ["verify", "uninstall", "restore_cluster", "remove_node"])
+def test_hosts_that_are_no_list_are_named_by_other_playbooks(run: Run, tmp_path: Path, playbook: str) -> None:
+    describe(tmp_path, kiel={"site_k3s_agents": 7, **LOCAL})
+    words = {"uninstall_confirm": "", "restore_confirm": "", "remove_node": "edge-kiel"}
+    result = run_playbook(run, playbook, "-e", json.dumps(words))
+    assert result.returncode == 2, result.stdout
+    assert "[SITE-21] site_k3s_agents of site 'kiel' is no list" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("pods", "taken"),
     [
@@ -347,3 +357,18 @@ def test_a_list_of_a_step_is_removed_with_its_last_host(run: Run, six: Path) -> 
     (six.parent / "play.yml").write_text(yaml.safe_dump(a_whole_run("site")))
     run("ansible-playbook", "play.yml", "-i", "hosts.yml", check=False)
     assert not path.exists()
+
+
+def test_an_inventory_with_brackets_in_its_path_has_its_lists(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "fleet[1]"
+    folder.mkdir()
+    describe(folder, kiel=LOCAL, ulm=LOCAL)
+    lists = {"": ["edge-kiel"], "-cluster": ["edge-bonn", "edge-ulm"], "-verify": ["edge-ulm"]}
+    for name, hosts in lists.items():
+        (folder / f"failed-sites{name}.retry").write_text("".join(f"{host}\n" for host in hosts))
+    tasks = [{"ansible.builtin.import_tasks": str(ROOT / "playbooks/tasks/lists.yml")}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    run("ansible-playbook", "play.yml", "-i", "fleet[1]/hosts.yml")
+    assert {path.name: path.read_text() for path in folder.glob("*.retry")} == {
+        "failed-sites-cluster.retry": "edge-bonn\n"
+    }
