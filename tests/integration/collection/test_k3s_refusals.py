@@ -298,7 +298,11 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 PEERS = {"new": "192.0.2.11", "node": "192.0.2.12", "walled": "192.0.2.13"}
 NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("new", {"firewall": "firewalld"}, {"k3s_node_name": "twin"}),
-    ("node", {"unit": True, "tunnel": True, "state": "active"}, {"k3s_open_firewall": False}),
+    (
+        "node",
+        {"unit": True, "tunnel": True, "state": "active"},
+        {"k3s_open_firewall": False, "k3s_node_address": "192.0.2.12,2001:db8::12"},
+    ),
     ("walled", {"firewall": "ufw", "opened": ["allow from 10.42.0.0/16"]}, {}),
     ("told", {"firewall": "ufw"}, {"k3s_open_firewall": "false"}),
     ("agent", {}, {"k3s_agents": ["agent"], "k3s_config": {"flannel-backend": "host-gw", "embedded-registry": True}}),
@@ -515,6 +519,8 @@ def test_ufw_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str, Any]]
         "allow from 192.0.2.11 to any port 8472 proto udp",
         "allow from 192.0.2.12 to any port 1,2379,2380,10250 proto tcp",
         "allow from 192.0.2.12 to any port 8472 proto udp",
+        "allow from 2001:db8::12 to any port 1,2379,2380,10250 proto tcp",
+        "allow from 2001:db8::12 to any port 8472 proto udp",
         "route allow from 10.42.0.0/16",
         "route allow to 10.42.0.0/16",
     ]
@@ -536,6 +542,7 @@ def test_firewalld_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str,
         "10.43.0.0/16": [None],
         "192.0.2.12": to_a_server,
         "192.0.2.13": to_a_server,
+        "2001:db8::12": to_a_server,
     }
 
 
