@@ -19,7 +19,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._limits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # what refuses; a number that it refuses; one that it takes
 BORDERS = [
@@ -57,6 +57,15 @@ def test_what_ends_in_time_returns_or_raises_as_it_does_by_itself() -> None:
         within(30, lambda: exec("raise KeyboardInterrupt"))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A signal to end raises, also where tests run in the background of a shell, which has it ignored there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_to_end_waits_for_what_is_under_way() -> None:
     ended = []
 
