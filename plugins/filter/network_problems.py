@@ -10,7 +10,8 @@ author:
 short_description: Why networks cannot be used side by side
 version_added: 0.1.0
 description:
-  - Finds networks without a mask, networks that share addresses, and networks that cover an address of somebody else.
+  - Finds networks without the length of their prefix, networks that share addresses, and networks that cover an address
+    of somebody else.
 positional: _input
 options:
   _input:
@@ -21,6 +22,12 @@ options:
     description: Addresses that no network may cover, by the name of their input. What is no address is left out.
     type: dict
     default: {}
+  of_one_cluster:
+    description:
+      - Whether all are of one cluster. Each input then has one network of each family of addresses, in the order of the
+        others, and each of O(addresses) that is known has an address of every family.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -38,6 +45,7 @@ _value:
 
 import ipaddress
 import itertools
+import re
 
 
 def parts(text):
@@ -54,16 +62,48 @@ def parsed(parse, text):
 
 
 def network(text):
-    """Return the network of a text with a mask; raise ValueError for another one."""
-    if "/" not in text:
+    """Return the network of a text with the length of its prefix; raise ValueError for another one."""
+    if not re.fullmatch(r"[0-9a-fA-F.:]+/[0-9]+", text):  # ip_network would also take masks, and no mask at all
         raise ValueError(text)
     return ipaddress.ip_network(text, strict=False)
 
 
-def network_problems(networks, addresses=None):
-    """Return what is wrong with *networks*, also beside *addresses*; both are mappings of names to texts."""
+def words(found):
+    """Return the families of networks or addresses as words, in their order."""
+    return ", ".join(f"IPv{each.version}" for each in found)
+
+
+def family_problems(networks, addresses):
+    """Return where the families of the networks of one cluster, and of *addresses* in it, differ.
+
+    Both are mappings of names to what was parsed.
+    """
+    problems = [
+        f"{name} has several networks of one family ({words(found)})"
+        for name, found in networks.items()
+        if len({each.version for each in found}) < len(found)
+    ]
+    problems += [
+        f"{name} is of {words(found)}, and {other} of {words(other_found)}"
+        for (name, found), (other, other_found) in itertools.combinations(networks.items(), 2)
+        if words(found) != words(other_found)
+    ]
+    wanted = {each.version for found in networks.values() for each in found}
+    problems += [
+        f"{owner} ({', '.join(map(str, found))}) has no address of IPv{version}, of which there are networks"
+        for owner, found in addresses.items()
+        for version in sorted(wanted - {each.version for each in found})
+    ]
+    return problems
+
+
+def network_problems(networks, addresses=None, of_one_cluster=False):
+    """Return what is wrong with *networks*, also beside *addresses*; both are mappings of names to texts.
+
+    With *of_one_cluster* their families are compared, too.
+    """
     known = [(name, part, parsed(network, part)) for name, text in networks.items() for part in parts(text)]
-    problems = [f"{name} is '{part}', no network with a mask" for name, part, found in known if not found]
+    problems = [f"{name} is '{part}', no network such as 10.42.0.0/16" for name, part, found in known if not found]
     known = [each for each in known if each[2]]
     problems += [
         f"{name} ({part}) and {other} ({other_part}) overlap"
@@ -73,12 +113,18 @@ def network_problems(networks, addresses=None):
     taken = [
         (owner, parsed(ipaddress.ip_address, part)) for owner, text in (addresses or {}).items() for part in parts(text)
     ]
+    taken = [each for each in taken if each[1]]
     problems += [
         f"{name} ({part}) covers {owner} ({address})"
         for owner, address in taken
         for name, part, found in known
-        if address and address in found
+        if address in found
     ]
+    if of_one_cluster:
+        problems += family_problems(
+            {name: [found for other, _part, found in known if other == name] for name, _part, _found in known},
+            {owner: [address for other, address in taken if other == owner] for owner, _address in taken},
+        )
     return problems
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +20,18 @@ GIVEN = {
     "existing_cluster_context": "theirs",
     "existing_cluster_namespace": "flyte",
     "existing_cluster_namespaces": [],
+    "__existing_cluster_host": "10.96.0.1",
+    "__existing_cluster_port": "443",
 }
 
 
+def value(raw: Any, **changes: Any) -> Any:
+    """What the role makes of its inputs."""
+    return Templar(loader=DataLoader(), variables={**VARS, **GIVEN, **changes}).template(raw)
+
+
 def rule(id: str, **changes: Any) -> dict[str, Any]:
-    raw = next(each for each in VARS["__existing_cluster_rules"] if each["id"] == id)
-    variables = {**VARS, **GIVEN, **changes, "__existing_cluster_rule": raw}
-    return dict(Templar(loader=DataLoader(), variables=variables).template(raw))
+    return dict(value(next(each for each in VARS["__existing_cluster_rules"] if each["id"] == id), **changes))
 
 
 @pytest.mark.parametrize(
@@ -44,3 +50,44 @@ def test_a_namespace_has_a_name_that_kubernetes_takes(changes: dict[str, Any], w
     found = rule("CLUSTER-55", **changes)
     assert found["met"] is not bool(wrong)
     assert found["seen"].removesuffix(" is to be a namespace") == wrong
+
+
+@pytest.mark.parametrize(
+    ("host", "server"),
+    [
+        ("10.96.0.1", "https://10.96.0.1:443"),
+        ("fd00:10:96::1", "https://[fd00:10:96::1]:443"),
+        ("kubernetes.default", "https://kubernetes.default:443"),
+    ],
+)
+def test_a_pod_calls_the_api_where_kubernetes_says(host: str, server: str) -> None:
+    kubeconfig = value(VARS["__existing_cluster_own_kubeconfig"], __existing_cluster_host=host)
+    assert [each["cluster"]["server"] for each in kubeconfig["clusters"]] == [server]
+
+
+ENVIRONMENT = "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT in the environment"
+
+
+@pytest.mark.parametrize(
+    ("in_cluster", "has_token", "environment", "lacks"),
+    [
+        (True, True, {}, ""),
+        (True, False, {}, "{token}"),
+        (True, True, {"__existing_cluster_host": ""}, ENVIRONMENT),
+        (True, False, {"__existing_cluster_port": ""}, f"{{token}}, no {ENVIRONMENT}"),
+        ("yes", False, {}, "{token}"),
+        (False, False, {}, None),
+        ("false", False, {"__existing_cluster_host": ""}, None),
+    ],
+)
+def test_only_a_pod_with_an_account_takes_that(
+    tmp_path: Path, in_cluster: Any, has_token: bool, environment: dict[str, str], lacks: str | None
+) -> None:
+    if has_token:
+        (tmp_path / "token").touch()
+    known = {"existing_cluster_in_cluster": in_cluster, "__existing_cluster_account": str(tmp_path), **environment}
+    found = rule("CLUSTER-53", **known)
+    assert found["met"] is not bool(lacks)
+    if lacks:
+        expected = lacks.format(token=tmp_path / "token")
+        assert found["seen"] == f"existing_cluster_in_cluster is set, and there is no {expected}"

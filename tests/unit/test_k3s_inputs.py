@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import re
+import socket
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from unit.contract import ROLES_DIR
+from unit.contract import ROLES_DIR, role_tasks
 
 LOADER = DataLoader()
 SITE = LOADER.load_from_file(str(ROLES_DIR / "site/defaults/main.yml"), trusted_as_template=True)
@@ -60,6 +63,20 @@ def test_the_certificate_has_the_host_of_the_clusters_address(url: str, host: st
     assert value("{{ k3s_tls_san }}", site_kubernetes_connection=connection) == ["flyte.example.com", host]
 
 
+@pytest.mark.parametrize(("option", "own"), [("tls-san", "k3s_tls_san"), ("disable", "k3s_disable")])
+@pytest.mark.parametrize(
+    ("more", "all_of_it"),
+    [([], ["a"]), ("b", ["a", "b"]), (["b, c", "a"], ["a", "b", "c"])],
+    ids=["no", "text", "list"],
+)
+def test_some_options_add_to_the_input_of_their_own(option: str, own: str, more: Any, all_of_it: list[str]) -> None:
+    known = {own: ["a"], "k3s_config": {option: more}, "k3s_token": "secret", "k3s_agent_token": ""}
+    seen = {"data": "", "joined": "", "peers": [], "selinux": False}
+    options = {"shared": [], "server": ["tls-san", "disable"], "agent": []}
+    text = f"{{{{ __k3s_config['{option}'] }}}}"
+    assert value(text, __k3s_seen=seen, __k3s_options=options, __k3s_ca="", **known) == all_of_it
+
+
 def test_labels_are_written_as_kubernetes_knows_them() -> None:
     labels = {"gpu": True, "spot": False, "place": "hamburg", "rack": 7, "word": "True", "empty": None, "none": ""}
     written = ["true", "false", "hamburg", "7", "True", "", ""]
@@ -88,22 +105,23 @@ def test_all_else_is_written_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "facts", "met"),
+    ("known", "met"),
     [
-        ({}, ["lo", "eth0"], True),
-        ({"k3s_interface": "eth0"}, ["lo", "eth0"], True),
-        ({"k3s_interface": "eth0"}, [], True),  # nobody has looked
-        ({"k3s_interface": "eht0"}, ["lo", "eth0"], False),
-        ({"k3s_config": {"flannel-iface": "eth0"}, "k3s_interface": "eht0"}, ["lo", "eth0"], True),
-        ({"k3s_config": {"flannel-iface": "eht0"}}, ["lo", "eth0"], False),
+        ({}, True),
+        ({"k3s_interface": "eth0"}, True),
+        ({"k3s_interface": "eht0"}, False),
+        ({"k3s_config": {"flannel-iface": "eth0"}}, True),
+        ({"k3s_config": {"flannel-iface": "eht0"}}, False),
     ],
 )
-def test_an_interface_has_to_be_one_of_the_hosts(known: dict[str, Any], facts: list[str], met: bool) -> None:
-    assert interface_rule(facts, **known)["met"] is met
+def test_an_interface_has_to_be_one_of_the_hosts(known: dict[str, Any], met: bool) -> None:
+    assert interface_rule(["lo", "eth0"], **known)["met"] is met
 
 
-def test_without_facts_no_interface_is_refused() -> None:
-    assert interface_rule(None, k3s_interface="eth0")["met"] is True
+@pytest.mark.parametrize(("wanted", "met"), [("wg0", True), ("gone0", False)])
+def test_an_interface_is_looked_for_on_the_host_and_not_in_facts_of_another_day(wanted: str, met: bool) -> None:
+    facts = {"interfaces": ["lo", "eth0", "gone0"]}
+    assert interface_rule(["lo", "eth0", "wg0"], k3s_interface=wanted, ansible_facts=facts)["met"] is met
 
 
 def test_the_interfaces_that_a_host_has_are_named() -> None:
@@ -112,8 +130,45 @@ def test_the_interfaces_that_a_host_has_are_named() -> None:
     assert found["expected"] == "one of those that it has: eth0, wg0"
 
 
-def interface_rule(facts: list[str] | None, **known: Any) -> dict[str, Any]:
-    """What the role makes of the interfaces that are among a host's facts."""
+def interface_rule(interfaces: list[str], **known: Any) -> dict[str, Any]:
+    """What the role makes of the interfaces that a host has."""
     rule = next(each for each in VARS["__k3s_rules"] if each["id"] == "K3S-101")
-    seen = {} if facts is None else {"interfaces": facts}
-    return dict(value("{{ __k3s_rule }}", __k3s_rule=rule, ansible_facts=seen, **known))
+    return dict(value("{{ __k3s_rule }}", __k3s_rule=rule, __k3s_seen={"interfaces": interfaces}, **known))
+
+
+def look(**known: Any) -> dict[str, Any]:
+    """What the role's look at a host says of this machine, which it only reads."""
+    (found,) = (task for _, task in role_tasks("k3s") if task["name"] == "preflight | Look at what the host has")
+    script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known)
+    run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    return dict(yaml.safe_load(run.stdout))
+
+
+def test_a_look_names_the_interfaces_of_the_host() -> None:
+    before = links()
+    seen = set(look()["interfaces"])
+    after = links()
+    assert before & after <= seen <= before | after  # containers may come and go meanwhile
+    assert "lo" in seen
+
+
+def links() -> set[str]:
+    return {path.name for path in Path("/sys/class/net").iterdir() if path.is_dir()}
+
+
+def test_a_look_finds_who_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        addresses = {"a": "192.0.2.1", "b": "127.0.0.1", "c": "127.0.0.1 x"}
+        seen = look(k3s_host_addresses=addresses, k3s_api_port=port, __k3s_join_places=[f"127.0.0.1/{port}"])
+    assert (seen["peers"], seen["answering"]) == (["127.0.0.1"], [f"127.0.0.1/{port}"])
+
+
+@pytest.mark.parametrize(
+    "address", ["$(touch {})", "`touch {}`", "; touch {};", "x/1; touch {}; #", "' ; touch {} ; '"]
+)
+def test_no_address_is_a_command_for_the_host_that_looks(tmp_path: Path, address: str) -> None:
+    address = address.format(tmp_path / "touched")
+    seen = look(k3s_host_addresses={"a": "192.0.2.1", "b": address, "c": address}, __k3s_join_places=[address])
+    assert list(tmp_path.iterdir()) == []
+    assert (seen["peers"], seen["answering"]) == ([], [])

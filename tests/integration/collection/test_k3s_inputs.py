@@ -30,6 +30,7 @@ AGENTS_ALONE: dict[str, Any] = {
     "site_k3s_agents": [SELF],
     "k3s_join_url": "https://k8s.example.com:6443",
 }
+TWO_FAMILIES = {"k3s_pod_cidr": "10.42.0.0/16,fd42::/56", "k3s_service_cidr": "10.43.0.0/16, fd43::/112"}
 # what is wrong, variables, the finding, what its text must say
 BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("options as a text", {"k3s_config": "a=b"}, "K3S-80", ["k3s_config is of another type", "(a dict)", "JSON"]),
@@ -48,6 +49,24 @@ BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("an option that is a dict", {"k3s_config": {"debug": {"a": 1}}}, "K3S-83", ["debug", "a list of those"]),
     ("an option without a value", {"k3s_config": {"debug": None}}, "K3S-83", ["debug"]),
     ("arguments as dicts", {"k3s_config": {"kubelet-arg": [{"max-pods": 99}]}}, "K3S-83", ["kubelet-arg"]),
+    (
+        "labels in two places",
+        {"k3s_node_labels": {"a": "b"}, "k3s_config": {"node-label": ["c=d", "e=f"]}},
+        "K3S-106",
+        ["k3s_node_labels (a=b) and by node-label in k3s_config (c=d, e=f). E", "into k3s_node_labels, and take node-"],
+    ),
+    (
+        "taints and interfaces in two places",
+        {
+            "k3s_node_taints": ["a:NoExecute"],
+            "k3s_interface": "eth0",
+            "k3s_config": {"node-taint": "b:NoExecute", "flannel-iface": "eth1"},
+        },
+        "K3S-106",
+        ["(a:NoExecute) and by node-taint in", "k3s_interface (eth0)", "into k3s_node_taints, k3s_interface, and"],
+    ),
+    ("two taints of a key", {"k3s_node_taints": ["a=b:NoExecute", "a=c:NoExecute"]}, "K3S-107", ["b:NoExecute and a="]),
+    ("a taint twice", {"k3s_config": {"node-taint": "a:NoExecute,a:NoExecute"}}, "K3S-107", ["a:NoExecute and a:NoE"]),
     ("a version without v", {"k3s_version": "1.36.4+k3s1"}, "K3S-84", ["'1.36.4+k3s1'", "v1.36.4+k3s1"]),
     ("a channel", {"k3s_version": "stable"}, "K3S-84", ["'stable'"]),
     ("a version of RKE2", {"k3s_version": "v1.36.4+rke2r1"}, "K3S-84", ["rke2r1"]),
@@ -60,6 +79,19 @@ BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("the kubelet's port", {"site_kubernetes_api_port": 10250}, "K3S-96", ["is 10250", "not 10250, 2379, 2380"]),
     ("no port", {"site_kubernetes_api_port": 99999}, "K3S-96", ["is 99999", "65535"]),
     ("no mask", {"k3s_pod_cidr": "10.42.0.0"}, "K3S-97", ["k3s_pod_cidr is '10.42.0.0'", "fixed once"]),
+    ("a mask of the old form", {"k3s_pod_cidr": "10.42.0.0/255.255.0.0"}, "K3S-97", ["'10.42.0.0/255.255.0.0', no"]),
+    (
+        "pods of two families, Services of one",
+        {"k3s_pod_cidr": "10.42.0.0/16,fd42::/56"},
+        "K3S-97",
+        ["k3s_pod_cidr is of IPv4, IPv6, and k3s_service_cidr of IPv4", "10.43.0.0/16,fd43::/112"],
+    ),
+    (
+        "networks of two families, an address of one",
+        TWO_FAMILIES,
+        "K3S-97",
+        ["k3s_node_address (192.0.2.1) has no address of IPv6", "k3s_node_address - IPV4,IPV6"],
+    ),
     ("one network", {"k3s_service_cidr": "10.42.1.0/24"}, "K3S-97", ["overlap"]),
     ("the hosts' network", {"k3s_pod_cidr": "192.0.0.0/16"}, "K3S-97", ["covers k3s_node_address (192.0.2.1)"]),
     ("an unknown datastore", {"k3s_datastore_endpoint": "mongodb://u:hush@h"}, "K3S-98", ["with mongodb://", "mysql://"]),
@@ -90,6 +122,14 @@ BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("another version", {"k3s_kubelet_config": {"apiVersion": "v1"}}, "K3S-104", ["has apiVersion of something else"]),
     ("no fields of the kubelet", {"k3s_kubelet_config": ["maxPods"]}, "K3S-80", ["k3s_kubelet_config", "(a dict)"]),
     ("an address of IPv6", {"site_address": "fd00::1"}, "K3S-99", ["'fd00::1'", "site_address"]),
+    ("an address of IPv6 first", {"k3s_node_address": "fd00::1,192.0.2.1"}, "K3S-99", ["'fd00::1,192.0.2.1'"]),
+    ("a name beside an address", {"k3s_node_address": "192.0.2.1,node-a"}, "K3S-99", ["'192.0.2.1,node-a'"]),
+    (
+        "two addresses for others",
+        {"k3s_host_addresses": "{{ site_host_addresses | combine({inventory_hostname: '192.0.2.1,fd00::1'}) }}"},
+        "K3S-99",
+        ["is '192.0.2.1,fd00::1'", "set k3s_node_address besides"],
+    ),
 ]  # fmt: skip
 
 
@@ -129,11 +169,18 @@ GOOD: dict[str, dict[str, Any]] = {
             "x.kubelet.kubernetes.io/y": "z",
             "notkubernetes.io/y": "",
         },
+        "k3s_node_taints": ["CriticalAddonsOnly=true:NoExecute"],
+    },
+    "labels and taints of all forms, as options": {
         "k3s_config": {
             "node-label": "place=hamburg,empty=,gpu",
-            "node-taint": ["dedicated=batch:NoSchedule", "example.com/a:NoExecute", "b=:PreferNoSchedule"],
+            "node-taint": ["a=batch:NoSchedule", "example.com/a:NoExecute", "b=:PreferNoSchedule", "a=batch:NoExecute"],
         },
-        "k3s_node_taints": ["CriticalAddonsOnly=true:NoExecute"],
+    },
+    "what stands in two places is empty in one": {
+        "k3s_node_labels": {"a": "b"},
+        "k3s_disable": ["traefik"],
+        "k3s_config": {"node-label": [], "disable": "servicelb", "flannel-iface": "eth0"},
     },
     "fields of the kubelet, also new ones, and what they are fields of": {
         "k3s_kubelet_config": {
@@ -150,7 +197,12 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "etcd of others": {"k3s_datastore_endpoint": "https://192.0.2.8:2379,https://192.0.2.9:2379"},
     "MySQL": {"k3s_datastore_endpoint": "mysql://u:p@tcp(h:3306)/d", "site_kubernetes_api_port": 2379},
-    "two kinds of addresses": {"k3s_pod_cidr": "10.42.0.0/16,fd42::/56", "k3s_service_cidr": "10.43.0.0/16,fd43::/112"},
+    "two families of addresses": {**TWO_FAMILIES, "k3s_node_address": "192.0.2.1,2001:db8::1"},
+    "agents of others, whose networks nobody knows here": {
+        **AGENTS_ALONE,
+        **TWO_FAMILIES,
+        "k3s_agent_token": "theirs",
+    },
 }
 
 

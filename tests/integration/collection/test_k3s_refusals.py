@@ -92,7 +92,8 @@ LOOK: dict[str, Any] = {
     "version": "", "state": "inactive", "unit": False, "other_unit": False, "data": "", "joined": "", "was_here": False,
     "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
     "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
-    "answering": [], "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
+    "answering": [], "interfaces": ["lo", "eth0"],
+    "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
     "etcd_address": "",
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
@@ -260,11 +261,11 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["is now 192.0.2.1. Expected"],
     ),
     (
-        "a member of etcd whose address is an option",
-        MEMBER,
-        {"k3s_node_address": "192.0.2.9", "k3s_config": {"node-ip": ["192.0.2.8", "fd00::8"]}},
-        "K3S-105",
-        ["is now 192.0.2.8. Expected"],
+        "an address by an option",
+        {},
+        {"k3s_config": {"node-ip": "192.0.2.9"}},
+        "K3S-64",
+        ["node-ip is set by k3s_node_a"],
     ),
     ("an architecture without k3s", {}, {"k3s_architecture": "s390x"}, "K3S-51", ["s390x", "armhf"]),
     (
@@ -337,7 +338,11 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 PEERS = {"new": "192.0.2.11", "node": "192.0.2.12", "walled": "192.0.2.13"}
 NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("new", {"firewall": "firewalld"}, {"k3s_node_name": "twin"}),
-    ("node", {"unit": True, "tunnel": True, "state": "active"}, {"k3s_open_firewall": False}),
+    (
+        "node",
+        {"unit": True, "tunnel": True, "state": "active"},
+        {"k3s_open_firewall": False, "k3s_node_address": "192.0.2.12,2001:db8::12"},
+    ),
     ("walled", {"firewall": "ufw", "opened": ["allow from 10.42.0.0/16"]}, {}),
     ("told", {"firewall": "ufw"}, {"k3s_open_firewall": "false"}),
     ("agent", {}, {"k3s_agents": ["agent"], "k3s_config": {"flannel-backend": "host-gw", "embedded-registry": True}}),
@@ -554,6 +559,8 @@ def test_ufw_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str, Any]]
         "allow from 192.0.2.11 to any port 8472 proto udp",
         "allow from 192.0.2.12 to any port 1,2379,2380,10250 proto tcp",
         "allow from 192.0.2.12 to any port 8472 proto udp",
+        "allow from 2001:db8::12 to any port 1,2379,2380,10250 proto tcp",
+        "allow from 2001:db8::12 to any port 8472 proto udp",
         "route allow from 10.42.0.0/16",
         "route allow to 10.42.0.0/16",
     ]
@@ -575,6 +582,7 @@ def test_firewalld_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str,
         "10.43.0.0/16": [None],
         "192.0.2.12": to_a_server,
         "192.0.2.13": to_a_server,
+        "2001:db8::12": to_a_server,
     }
 
 

@@ -248,6 +248,32 @@ def test_hosts_that_are_no_list_are_named(run: Run, tmp_path: Path) -> None:
     assert [site for site in wrong if f"site_k3s_agents of site '{site}' is no list" not in result.stdout] == []
 
 
+# What the others begin with is the same as preflight's.
+@pytest.mark.parametrize("playbook", ["verify", "uninstall", "restore_cluster", "remove_node"])
+def test_hosts_that_are_no_list_are_named_by_other_playbooks(run: Run, tmp_path: Path, playbook: str) -> None:
+    describe(tmp_path, kiel={"site_k3s_agents": 7, **LOCAL})
+    words = {"uninstall_confirm": "", "restore_confirm": "", "remove_node": "edge-kiel"}
+    result = run_playbook(run, playbook, "-e", json.dumps(words))
+    assert result.returncode == 2, result.stdout
+    assert "[SITE-21] site_k3s_agents of site 'kiel' is no list" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("pods", "taken"),
+    [
+        ("10.244.0.0/16", True),
+        ("10.244.0.0/16,fd44::/56", True),
+        ("10.244.0.0/255.255.0.0", False),
+        ("10.244.0.0/16,", False),
+    ],
+)
+def test_pods_of_an_existing_cluster_come_from_networks(run: Run, six: Path, pods: str, taken: bool) -> None:
+    six.write_text(six.read_text().replace("10.244.0.0/16", pods))
+    result = preflight(run, "--limit", "alpha-1")
+    assert refused(result, "CLUSTER-54") == ([] if taken else ["alpha"]), result.stdout
+    assert (result.returncode == 0) is taken
+
+
 EVERY_PLAYBOOK = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml") if path.stem != "remove_node")
 
 
@@ -329,3 +355,18 @@ def test_a_list_of_a_step_is_removed_with_its_last_host(run: Run, six: Path) -> 
     (six.parent / "play.yml").write_text(yaml.safe_dump(a_whole_run("site")))
     run("ansible-playbook", "play.yml", "-i", "hosts.yml", check=False)
     assert not path.exists()
+
+
+def test_an_inventory_with_brackets_in_its_path_has_its_lists(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "fleet[1]"
+    folder.mkdir()
+    describe(folder, kiel=LOCAL, ulm=LOCAL)
+    lists = {"": ["edge-kiel"], "-cluster": ["edge-bonn", "edge-ulm"], "-verify": ["edge-ulm"]}
+    for name, hosts in lists.items():
+        (folder / f"failed-sites{name}.retry").write_text("".join(f"{host}\n" for host in hosts))
+    tasks = [{"ansible.builtin.import_tasks": str(ROOT / "playbooks/tasks/lists.yml")}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    run("ansible-playbook", "play.yml", "-i", "fleet[1]/hosts.yml")
+    assert {path.name: path.read_text() for path in folder.glob("*.retry")} == {
+        "failed-sites-cluster.retry": "edge-bonn\n"
+    }
