@@ -11,6 +11,7 @@ of those are judged in one run, in which each case is a host.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -94,13 +95,15 @@ LOOK: dict[str, Any] = {
     "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
     "answering": [], "interfaces": ["lo", "eth0"],
     "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
-    "etcd_address": "",
+    "etcd_address": "", "ca": "",
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
 NO_WAY = {"name": "b", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
 CLOSED = {"name": "c", "address": "192.0.2.3", "reached": True, "closed": ["2379/tcp", "8472/udp"], "words": ""}
 BUNDLE = {"format": 1, "architecture": "amd64", "images": [], "artifacts": {"k3s": {"version": "v1.35.8+k3s1"}}}
+CA = "The certificate of an authority.\n"
+CA_DIGEST = hashlib.sha256(CA.encode()).hexdigest()
 OLD_TOKEN = {"content": base64.b64encode(b"K10abc::server:old").decode()}
 POLICY = ROOT / "roles/k3s/templates/flyte-k3s.xml.j2"
 CLOCKS = ["right", "ahead"]
@@ -261,6 +264,17 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["is now 192.0.2.1. Expected"],
     ),
     (
+        "the first server, which has founded a second cluster",
+        {"data": "etcd", "ca": "c0ffee"},
+        {"k3s_kubeconfig": "{{ site_directory }}/kubeconfig"},
+        "K3S-108",
+        [
+            f"The SHA-256 digest of its CA is c0ffee, and of the other one's {CA_DIGEST}.",
+            "move /var/lib/rancher/k3s/server away",
+            "/kubeconfig on the control node instead",
+        ],
+    ),
+    (
         "an address by an option",
         {},
         {"k3s_config": {"node-ip": "192.0.2.9"}},
@@ -287,9 +301,24 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("a member of etcd with its address", {**MEMBER, "etcd_address": "192.0.2.1"}, {}),
     ("a member of etcd that has got an address of IPv6 besides", MEMBER, {"k3s_node_address": "192.0.2.9,fd00::9"}),
     (
-        "a member of etcd whose address is the first of its option",
-        MEMBER,
-        {"k3s_config": {"node-ip": ["192.0.2.9", "fd00::9"]}},
+        "a server of the cluster that the kubeconfig is of",
+        {"data": "etcd", "ca": CA_DIGEST},
+        {"k3s_kubeconfig": "{{ site_directory }}/kubeconfig"},
+    ),
+    ("a server whose kubeconfig is still to come", {"data": "etcd", "ca": "c0ffee"}, {}),
+    (
+        "an only server that has begun anew",
+        {"data": "etcd", "ca": "c0ffee"},
+        {
+            "k3s_kubeconfig": "{{ site_directory }}/kubeconfig",
+            "k3s_servers": ["{{ inventory_hostname }}"],
+            "k3s_config": {"cluster-init": True},
+        },
+    ),
+    (
+        "an agent that was a server of another cluster",
+        {"ca": "c0ffee", "answering": ["192.0.2.3/1"], "was_here": True},
+        {**AGENT, "k3s_kubeconfig": "{{ site_directory }}/kubeconfig"},
     ),
     (
         "an agent that was a server with another address",
@@ -478,6 +507,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     """What the role makes of each recorded case: findings, what is asked, what is opened."""
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "manifest.json").write_text(json.dumps(BUNDLE))
+    cluster = {"certificate-authority-data": base64.b64encode(CA.encode()).decode()}
+    (folder / "kubeconfig").write_text(yaml.safe_dump({"clusters": [{"cluster": cluster}]}))
     cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
     cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
     everywhere = {

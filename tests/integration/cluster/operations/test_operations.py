@@ -118,6 +118,30 @@ def test_a_member_of_etcd_with_another_address_is_refused_before_anything_is_cha
     assert (processes(machines), {each.name: each.host.check_output(configuration) for each in machines}) == before
 
 
+def test_a_server_that_has_founded_a_second_cluster_is_refused_and_comes_back_as_it_is_told(
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl, secrets: Path
+) -> None:
+    """The first one, whose data were lost and which started by itself."""
+    first = servers[0].host
+    first.check_output("k3s-killall.sh >/dev/null 2>&1; rm -rf /var/lib/rancher/k3s/server")
+    first.check_output("systemctl start k3s")
+    first.check_output(f"timeout 300 sh -c 'until k3s kubectl get node {servers[0].node}; do sleep 2; done'")
+    others = [machine for machine in machines if machine != servers[0]]
+    kubeconfig = secrets.parent / "kubeconfig"
+    before = processes(machines), kubeconfig.read_text()
+    run = playbooks.run()
+    assert run.code != 0
+    assert f"[K3S-108] {servers[0].name} has the data of another cluster" in run.output
+    assert (processes(machines), kubeconfig.read_text()) == before
+
+    first.check_output("k3s-killall.sh >/dev/null 2>&1")
+    first.check_output("mv /var/lib/rancher/k3s/server /var/lib/rancher/k3s-second-cluster")
+    changed = playbooks.do()
+    assert {name for name, count in changed.items() if count} == {servers[0].name}
+    assert restarted(others, before[0]) == set()
+    assert_whole(kubectl, machines)
+
+
 def test_certificates_that_end_are_renewed_by_the_next_run(
     playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl, tmp_path: Path
 ) -> None:
