@@ -142,6 +142,23 @@ def test_a_server_that_has_founded_a_second_cluster_is_refused_and_comes_back_as
     assert_whole(kubectl, machines)
 
 
+def test_a_server_that_has_lost_its_data_and_started_by_itself_is_healed(
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
+) -> None:
+    """Not the first one: it cannot join, as its name among the members of etcd is taken."""
+    last = servers[-1].host
+    last.check_output("k3s-killall.sh >/dev/null 2>&1; rm -rf /var/lib/rancher/k3s/server")
+    last.check_output("systemctl start --no-block k3s")
+    words = "duplicate node name found"
+    last.check_output(
+        f"timeout 120 sh -c 'until journalctl -u k3s --since -1m | grep -q \"{words}\"; do sleep 1; done'"
+    )
+    assert {name for name, count in playbooks.do(CLUSTER, "--check").items() if count} == {servers[-1].name}
+    changed = playbooks.do()
+    assert {name for name, count in changed.items() if count} == {servers[-1].name}
+    assert_whole(kubectl, machines)
+
+
 def test_certificates_that_end_are_renewed_by_the_next_run(
     playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl, tmp_path: Path
 ) -> None:
