@@ -34,6 +34,11 @@ options:
     type: list
     elements: int
     default: []
+  routed:
+    description: Networks from and to which packets go through the host. With V(firewalld) that is a policy.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -49,19 +54,42 @@ _value:
   elements: str
 """
 
+import ipaddress
+import socket
+
 from ansible.errors import AnsibleFilterError
 
 PROTOCOLS = ("tcp", "udp")
 
 
+def as_ufw_lists(text):
+    """Return an address or a network in ufw's own spelling: in another one, a rule would be made and deleted by turns.
+
+    Of a network of IPv4 it drops what is not of the network, of one of IPv6 it does not.
+    """
+    try:
+        found = ipaddress.ip_interface(text)
+    except ValueError:
+        return text
+    address = found.ip if found.version == 6 or "/" not in text else found.network.network_address
+    family = socket.AF_INET if found.version == 4 else socket.AF_INET6
+    return "/".join([socket.inet_ntop(family, address.packed), *text.split("/")[1:]])
+
+
 def ufw(address, ports, protocol):
     """Return the rule of ufw for some ports, none meaning all, and an address, none meaning all."""
     numbers = ",".join(str(port) for port in ports)
-    if not ports:
-        return [f"allow from {address}"]
     if not address:
         return [f"allow {numbers}/{protocol}"]
-    return [f"allow from {address} to any port {numbers} proto {protocol}"]
+    source = as_ufw_lists(address)
+    if not ports:
+        return [f"allow from {source}"]
+    return [f"allow from {source} to any port {numbers} proto {protocol}"]
+
+
+def ufw_routes(networks):
+    """Return the rules of ufw that let packets through from and to networks."""
+    return [f"route allow {way} {as_ufw_lists(network)}" for way in ("from", "to") for network in networks]
 
 
 def firewalld(address, ports, protocol):
@@ -75,8 +103,10 @@ def firewalld(address, ports, protocol):
 FIREWALLS = {"ufw": ufw, "firewalld": firewalld}
 
 
-def firewall_rules(peers, firewall, networks=(), public=()):
+def firewall_rules(peers, firewall, networks=(), public=(), routed=()):
     """Return the rules that open ports to *peers*, all to *networks*, and the ports *public* to all.
+
+    With ufw they also let packets through from and to the networks *routed*.
 
     Raises AnsibleFilterError for an unknown firewall.
     """
@@ -90,7 +120,8 @@ def firewall_rules(peers, firewall, networks=(), public=()):
         for protocol in PROTOCOLS
         if peer[protocol]  # none would mean all
     ]
-    return [rule for opening in openings for rule in FIREWALLS[firewall](*opening)]
+    rules = [rule for opening in openings for rule in FIREWALLS[firewall](*opening)]
+    return rules + (ufw_routes(routed) if firewall == "ufw" else [])
 
 
 class FilterModule:

@@ -44,7 +44,29 @@ CASES: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "firewalld",
         ['rule family="ipv6" source address="2001:db8::/64" accept'],
     ),
+    (
+        "from and to networks behind the host",
+        {"routed": ["10.42.0.0/16", "fd42::/56"]},
+        "ufw",
+        [
+            "route allow from 10.42.0.0/16",
+            "route allow from fd42::/56",
+            "route allow to 10.42.0.0/16",
+            "route allow to fd42::/56",
+        ],
+    ),
+    ("from and to networks behind the host", {"routed": ["10.42.0.0/16"]}, "firewalld", []),
 ]
+# An address or a network, and how ufw 0.36.2 spells it.
+SPELLINGS = {
+    "2001:0DB8::0012": "2001:db8::12",
+    "2001:db8:0:0:1:0:0:1": "2001:db8::1:0:0:1",
+    "::ffff:192.0.2.1": "::ffff:192.0.2.1",
+    "FD42:0::/56": "fd42::/56",
+    "fd42:0:0:5::/56": "fd42:0:0:5::/56",
+    "10.42.5.0/16": "10.42.0.0/16",
+    "node-b": "node-b",
+}
 
 
 @pytest.mark.parametrize(
@@ -57,3 +79,15 @@ def test_a_rule_is_written_as_the_firewall_lists_it(arguments: dict[str, Any], f
 def test_an_unknown_firewall_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="not iptables"):
         firewall_rules([PEER], "iptables")
+
+
+@pytest.mark.parametrize(("written", "listed"), SPELLINGS.items())
+def test_ufw_lists_addresses_in_a_spelling_of_its_own(written: str, listed: str) -> None:
+    rules = firewall_rules([{**PEER, "address": written}], "ufw", networks=[written], routed=[written])
+    assert rules == firewall_rules([{**PEER, "address": listed}], "ufw", networks=[listed], routed=[listed])
+    assert f"allow from {listed}" in rules
+
+
+def test_firewalld_lists_addresses_as_they_are_written() -> None:
+    (rule,) = firewall_rules([], "firewalld", networks=["FD42:0::/56"])
+    assert "FD42:0::/56" in rule
