@@ -177,6 +177,7 @@ GOOD: dict[str, dict[str, Any]] = {
             "node-taint": ["a=batch:NoSchedule", "example.com/a:NoExecute", "b=:PreferNoSchedule", "a=batch:NoExecute"],
         },
     },
+    "taints whose keys differ in case": {"k3s_node_taints": ["Disk=slow:NoSchedule", "disk=full:NoSchedule"]},
     "what stands in two places is empty in one": {
         "k3s_node_labels": {"a": "b"},
         "k3s_disable": ["traefik"],
