@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import socket
 import subprocess
@@ -75,6 +76,23 @@ def test_some_options_add_to_the_input_of_their_own(option: str, own: str, more:
     options = {"shared": [], "server": ["tls-san", "disable"], "agent": []}
     text = f"{{{{ __k3s_config['{option}'] }}}}"
     assert value(text, __k3s_seen=seen, __k3s_options=options, __k3s_ca="", **known) == all_of_it
+
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    ("ca", "token"),
+    [
+        ("", "secret"),
+        (CERTIFICATE, f"K10{hashlib.sha256(CERTIFICATE.encode()).hexdigest()}::server:secret"),
+        (CERTIFICATE * 2, "secret"),  # k3s would take the hash of the chain's root
+    ],
+    ids=["unknown", "one certificate", "a chain"],
+)
+def test_a_joining_server_knows_its_cluster_by_the_hash_that_k3s_makes(ca: str, token: str) -> None:
+    known = {"k3s_token": "secret", "k3s_agent_token": "", "__k3s_joins": True, "__k3s_ca": ca}
+    assert value("{{ __k3s_full_token }}", **known) == token
 
 
 def test_labels_are_written_as_kubernetes_knows_them() -> None:
