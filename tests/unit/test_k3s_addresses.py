@@ -1,13 +1,14 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which address of a member of etcd role k3s finds on its host, and which one a restoration gives it.
+"""Which address of a member of etcd and which CA role k3s finds on its host, and which address a restoration gives it.
 
 The role's own scripts run here, on files in a folder of the test's and with a k3s that only notes how it was called.
 """
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,12 @@ def host(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(host: Path) -> str:
-    """What the look says of the address by which etcd knows the host."""
+def found(host: Path, what: str = "etcd_address") -> str:
+    """What the look says of the host, by default of the address by which etcd knows it."""
     command = ["sh", "-c", script("preflight.yml", "Look at what the host has", host)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "C4n4ry" not in output
-    return str(yaml.safe_load(output)["etcd_address"])
+    return str(yaml.safe_load(output)[what])
 
 
 def make(host: Path, *, node_ip: str | None = OLD, started: str | None = OLD) -> None:
@@ -123,6 +124,15 @@ def test_a_member_that_was_taken_out_joins_with_any_address(host: Path) -> None:
     make(host)
     (host / "data/server/db/etcd/tombstone").touch()
     assert found(host) == ""
+
+
+def test_the_ca_is_known_by_its_digest_but_where_a_snapshot_has_brought_it(host: Path) -> None:
+    assert found(host, "ca") == ""
+    (host / "data/server/tls").mkdir()
+    (host / "data/server/tls/server-ca.crt").write_text("The certificate of an authority.\n")
+    assert found(host, "ca") == hashlib.sha256(b"The certificate of an authority.\n").hexdigest()
+    (host / "data/server/db/reset-flag").touch()
+    assert found(host, "ca") == ""
 
 
 def restore(host: Path, *, succeeds: bool, **known: Any) -> tuple[bool, str, str]:

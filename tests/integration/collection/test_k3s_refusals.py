@@ -107,6 +107,8 @@ CA_DIGEST = hashlib.sha256(CA.encode()).hexdigest()
 OLD_TOKEN = {"content": base64.b64encode(b"K10abc::server:old").decode()}
 POLICY = ROOT / "roles/k3s/templates/flyte-k3s.xml.j2"
 CLOCKS = ["right", "ahead"]
+RENEWED = ["renewed-1", "renewed-2", "renewed-3"]
+OF_OLD_KUBECONFIG = {"k3s_kubeconfig": "{{ site_directory }}/kubeconfig", "k3s_node_name": "{{ inventory_hostname }}"}
 MEMBER = {"data": "etcd", "was_here": True, "etcd_address": "192.0.2.9"}
 BESIDE_TWIN = ["{{ inventory_hostname }}", "new", "node"]
 AGENT = {
@@ -275,6 +277,20 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ],
     ),
     (
+        "one of three servers, which are of two clusters",
+        {"data": "etcd", "ca": "new"},
+        {**OF_OLD_KUBECONFIG, "k3s_servers": ["{{ inventory_hostname }}", *RENEWED[:1], "founder"]},
+        "K3S-108",
+        ["its CA is new, and"],
+    ),
+    (
+        "founder",
+        {"data": "etcd", "ca": "c0ffee"},
+        {**OF_OLD_KUBECONFIG, "k3s_servers": ["founder", *RENEWED[:2]]},
+        "K3S-108",
+        ["its CA is c0ffee, and"],
+    ),
+    (
         "an address by an option",
         {},
         {"k3s_config": {"node-ip": "192.0.2.9"}},
@@ -304,6 +320,10 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "a server of the cluster that the kubeconfig is of",
         {"data": "etcd", "ca": CA_DIGEST},
         {"k3s_kubeconfig": "{{ site_directory }}/kubeconfig"},
+    ),
+    *(
+        (name, {"data": "etcd", "ca": "new"}, {**OF_OLD_KUBECONFIG, "k3s_servers": RENEWED})
+        for name in RENEWED  # servers with another CA than the kubeconfig's, all of them
     ),
     ("a server whose kubeconfig is still to come", {"data": "etcd", "ca": "c0ffee"}, {}),
     (
@@ -515,8 +535,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
         **CLUSTER,
         "site_directory": str(folder),
         "k3s_servers": ["{{ inventory_hostname }}", "b", "c"],
-        "k3s_host_addresses": {**ADDRESSES, **PEERS, **dict.fromkeys(CLOCKS, "192.0.2.5")},
-        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *PEERS, *CLOCKS]},
+        "k3s_host_addresses": {**ADDRESSES, **PEERS, **dict.fromkeys([*CLOCKS, *RENEWED, "founder"], "192.0.2.5")},
+        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *PEERS, *CLOCKS, *RENEWED, "founder"]},
         "k3s_kubeconfig": str(folder / "none"),
         "role_path": str(ROOT / "roles/k3s"),
         "ansible_connection": "local",
