@@ -152,3 +152,24 @@ def test_a_restoration_that_failed_says_why() -> None:
     assert found["met"] is False
     assert found["seen"] == 'k3s did not restore /snapshots/kept: level=fatal msg="encrypted with different token"'
     assert value("__k3s_reset_rule", **known, __k3s_reset={"rc": 0, "stdout_lines": []})["met"] is True
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "down"),
+    [
+        ("active", "active", False),
+        ("inactive", "active", True),
+        ("active", "activating", True),
+        # At which this run, or part of the role, has not looked.
+        ("active", None, False),
+        (None, None, False),
+    ],
+)
+def test_a_cluster_is_down_where_k3s_does_not_run_on_a_host_of_it(
+    own: str | None, other: str | None, down: bool
+) -> None:
+    looks = {
+        host: {} if state is None else {"__k3s_look": {"stdout": f"state: '{state}'"}}
+        for host, state in {"a": own, "b": other}.items()
+    }
+    assert value("__k3s_is_down", **looks["a"], hostvars=looks) is down

@@ -716,6 +716,18 @@ def test_two_servers_do_not_leave_a_cluster_at_once(tmp_path: Path) -> None:
     assert "b, c would leave" in found["K3S-69"]
 
 
+@pytest.mark.parametrize("answers", [False, True], ids=["down", "up"])
+def test_a_node_does_not_leave_while_no_server_that_stays_answers(tmp_path: Path, answers: bool) -> None:
+    """The first of them is down in any case."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1] if answers else CLUSTER["k3s_api_port"]
+        addresses = {"a": "127.0.0.2", "b": "192.0.2.2", "c": "127.0.0.1"}
+        known = {"k3s_host_addresses": addresses, "k3s_api_port": port}
+        found = findings(tmp_path, hosts=("b",), phase="uninstall", **known)
+    assert ("K3S-109" in found) is not answers
+    assert answers or f"(a at 127.0.0.2, c at 127.0.0.1, port {port})" in found["K3S-109"]
+
+
 def test_a_restoration_wants_a_word_a_snapshot_and_all_servers(tmp_path: Path) -> None:
     found = findings(tmp_path, phase="restore", k3s_restore_snapshot="none")
     assert {"K3S-90", "K3S-91", "K3S-92"} == found.keys()
