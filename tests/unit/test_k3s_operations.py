@@ -173,3 +173,39 @@ def test_a_cluster_is_down_where_k3s_does_not_run_on_a_host_of_it(
         for host, state in {"a": own, "b": other}.items()
     }
     assert value("__k3s_is_down", **looks["a"], hostvars=looks) is down
+
+
+UP, STOPPED, GONE = ("active", "etcd"), ("inactive", "etcd"), ("inactive", "")
+
+
+@pytest.mark.parametrize(
+    ("states", "unready"),
+    [
+        # of the servers: the state of k3s and its data; and on how many of the first ones no member could be ready
+        ([UP, UP, UP], 0),
+        ([STOPPED, STOPPED, STOPPED], 1),
+        ([STOPPED] * 5, 2),
+        ([STOPPED, UP, UP], 0),
+        ([UP, STOPPED, STOPPED], 1),
+        ([("activating", "etcd"), STOPPED, STOPPED], 1),
+        # Members that are still to come count for nothing, nor does another one's SQLite.
+        ([STOPPED, GONE, GONE], 0),
+        ([GONE, UP, UP], 0),
+        ([GONE, GONE, GONE], 0),
+        ([STOPPED, ("inactive", "sqlite"), GONE], 0),
+    ],
+)
+def test_no_host_is_waited_for_before_its_turn_brings_a_majority(states: list[tuple[str, str]], unready: int) -> None:
+    looks = {
+        host: {"__k3s_look": {"stdout": f"state: {state}\ndata: '{data}'"}}
+        for host, (state, data) in zip("abcde", states, strict=False)
+    }
+    known = {"k3s_servers": list(looks), "k3s_datastore_endpoint": "", "k3s_config": {}, "hostvars": looks}
+    lacks = [value("__k3s_lacks_majority", **known, **looks[host], inventory_hostname=host) for host in looks]
+    assert lacks == [True] * unready + [False] * (len(looks) - unready)
+
+
+def test_a_host_at_which_nobody_has_looked_is_no_member() -> None:
+    looks = {"a": {"__k3s_look": {"stdout": "state: inactive\ndata: etcd"}}, "b": {}, "c": {}}
+    known = {"k3s_servers": list(looks), "k3s_datastore_endpoint": "", "k3s_config": {}, "hostvars": looks}
+    assert value("__k3s_lacks_majority", **known, **looks["a"]) is False

@@ -159,6 +159,17 @@ def test_a_server_that_has_lost_its_data_and_started_by_itself_is_healed(
     assert_whole(kubectl, machines)
 
 
+def test_a_cluster_all_of_whose_servers_were_stopped_is_started(
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
+) -> None:
+    """The first one is not ready before the second one runs."""
+    for server in servers:
+        server.host.check_output("systemctl stop k3s")
+    changed = playbooks.do()
+    assert {name for name, count in changed.items() if count} == {server.name for server in servers}
+    assert_whole(kubectl, machines)
+
+
 def test_certificates_that_end_are_renewed_by_the_next_run(
     playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl, tmp_path: Path
 ) -> None:
