@@ -92,11 +92,14 @@ def test_only_the_documented_ports_answer_from_outside(host: Host, site: Site, k
 def test_postgresql_answers_pods_by_name(site: Site, kubectl: Callable[..., Any]) -> None:
     name = f"reach-{time.time_ns()}"
     image = "docker.io/library/postgres:15-alpine"
-    output = kubectl(
-        "run", name, "-n", "flyte", "--image", image, "--image-pull-policy=Never", "--restart=Never", "--rm", "-i",
-        "--quiet", "--command", "--", "pg_isready", "-h", site.database_domain, "-p", "5432", "-U", "flyte",
+    # Not attached to it: what a pod says that ends at once is lost now and then.
+    kubectl(
+        "run", name, "-n", "flyte", "--image", image, "--image-pull-policy=Never", "--restart=Never",
+        "--command", "--", "pg_isready", "-h", site.database_domain, "-p", "5432", "-U", "flyte",
     )  # fmt: skip
-    assert "accepting connections" in output
+    kubectl("wait", f"pod/{name}", "-n", "flyte", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    assert "accepting connections" in kubectl("logs", name, "-n", "flyte")
+    kubectl("delete", "pod", name, "-n", "flyte")
 
 
 @pytest.mark.parametrize("project", ["flytesnacks", "later"])
