@@ -88,6 +88,7 @@ STAGES = (
         "existing cluster", "tests/scenario.sh pytest tests/integration/site/test_existing_cluster.py", "15 min", ALL
     ),
     Stage("between nodes", "tests/scenario.sh pytest tests/integration/site/test_between_nodes.py", "10 min", ALL),
+    Stage("moved server", "tests/scenario.sh pytest tests/integration/site/test_moved_server.py", "5 min", ALL),
     Stage("fleet", "tests/scenario.sh pytest tests/integration/site/test_fleet.py", "40 min", ALL),
 )
 

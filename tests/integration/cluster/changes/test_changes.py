@@ -1,7 +1,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of a cluster of three servers and an agent: upgraded, changed, a disk lost, nodes out and in, uninstalled.
+"""The life of a cluster of three servers and an agent: upgraded, changed, a disk lost, nodes out and in, out and back.
 
 The tests build on each other in their order.
 """
@@ -254,6 +254,17 @@ def test_nodes_leave_the_cluster(
 def test_nodes_that_left_join_again(playbooks: Playbooks, machines: list[Machine], kubectl: Kubectl) -> None:
     playbooks.do(**CHANGED)
     assert_whole(kubectl, machines)
+    assert set(playbooks.do(**CHANGED).values()) == {0}
+
+
+def test_a_cluster_installed_again_on_its_data_is_whole(
+    playbooks: Playbooks, machines: list[Machine], kubectl: Kubectl
+) -> None:
+    kubectl("create", "configmap", "kept")
+    playbooks.do("flyte.onprem.uninstall", uninstall_confirm="flyte.test", **CHANGED)
+    playbooks.do(**CHANGED)
+    assert_whole(kubectl, machines)
+    assert kubectl("get", "configmap", "kept", "--output=name").strip() == "configmap/kept"
     assert set(playbooks.do(**CHANGED).values()) == {0}
 
 

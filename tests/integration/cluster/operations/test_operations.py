@@ -141,6 +141,24 @@ def test_a_server_that_has_founded_a_second_cluster_is_refused_and_comes_back_as
     assert_whole(kubectl, machines)
 
 
+def test_a_server_that_has_lost_its_data_and_started_by_itself_is_healed(
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
+) -> None:
+    """One that joins: the others have a member of its name, so that its k3s ends again and again."""
+    host = servers[1].host
+    host.check_output("k3s-killall.sh >/dev/null 2>&1; rm -rf /var/lib/rancher/k3s/server")
+    host.check_output("systemctl start --no-block k3s")
+    words = "duplicate node name found"
+    host.check_output(
+        f"timeout 120 sh -c 'until journalctl -u k3s --since -2m | grep -q \"{words}\"; do sleep 1; done'"
+    )
+    before = processes(machines)
+    changed = playbooks.do()
+    assert {name for name, count in changed.items() if count} == {servers[1].name}
+    assert restarted(machines, before) - {servers[1].name} == set()
+    assert_whole(kubectl, machines)
+
+
 def test_a_cluster_all_of_whose_servers_were_stopped_is_started(
     playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
 ) -> None:

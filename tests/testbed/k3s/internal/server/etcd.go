@@ -269,15 +269,19 @@ func (e *etcd) join(ctx context.Context, group *supervisor.Group) error {
 		return err
 	}
 	var cluster []string
+	var refusal error
 	err = supervisor.Poll(ctx, 24*time.Hour, 5*time.Second, func(ctx context.Context) error {
 		var wait *waitError
-		cluster, err = e.add(ctx, info)
-		if err == nil || !errors.As(err, &wait) {
+		cluster, refusal = e.add(ctx, info)
+		if !errors.As(refusal, &wait) {
 			return nil
 		}
 		logs.Infof("Waiting for other members to finish joining etcd cluster: %v", wait.cause)
-		return err
+		return refusal
 	})
+	if err == nil {
+		err = refusal
+	}
 	if err != nil {
 		return fmt.Errorf("etcd cluster join failed: %w", err)
 	}

@@ -64,7 +64,7 @@ func (c *Config) reset(ctx context.Context, group *supervisor.Group) error {
 		if err := c.restore(ctx, member, snapshot); err != nil {
 			return err
 		}
-	} else if member.name, err = readName(member); err != nil {
+	} else if err := member.rename(); err != nil {
 		return err
 	}
 	c.etcd = member
@@ -80,7 +80,14 @@ func (c *Config) reset(ctx context.Context, group *supervisor.Group) error {
 	if err := member.start(group, "", "", true); err != nil {
 		return err
 	}
-	if err := supervisor.Poll(ctx, time.Minute, time.Second, member.test); err != nil {
+	err = supervisor.Poll(ctx, time.Minute, time.Second, func(ctx context.Context) error {
+		err := member.test(ctx)
+		if err != nil {
+			member.adopt(ctx)
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if err := certs.WriteFile(c.resetFlag(), nil, 0o600); err != nil {
@@ -90,9 +97,22 @@ func (c *Config) reset(ctx context.Context, group *supervisor.Group) error {
 	return errStopped
 }
 
-func readName(member *etcd) (string, error) {
-	content, err := os.ReadFile(member.directory("name"))
-	return string(content), err
+// adopt gives the member that is left this server's present address.
+func (e *etcd) adopt(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	list, err := e.client.MemberList(ctx)
+	if err != nil {
+		logs.Warnf("failed to list etcd members: %v", err)
+		return
+	}
+	if len(list.Members) > 1 {
+		logs.Warnf("failed to update peer url: etcd still has more than one member")
+		return
+	}
+	if _, err := e.client.MemberUpdate(ctx, list.Members[0].ID, []string{e.peerURL()}); err != nil {
+		logs.Warnf("failed to update peer url: %v", err)
+	}
 }
 
 // restore puts a snapshot in the place of the data, and the certificates of its time with it.
