@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
-from unit.contract import ROLES_DIR
+from unit.templates import role_variables, templated
 
-VARS = DataLoader().load_from_file(str(ROLES_DIR / "existing_cluster/vars/main.yml"), trusted_as_template=True)
+VARS = role_variables("existing_cluster", "vars")
 GIVEN = {
     "existing_cluster_in_cluster": False,
     "existing_cluster_kubeconfig": "none",
@@ -27,7 +25,7 @@ GIVEN = {
 
 def value(raw: Any, **changes: Any) -> Any:
     """What the role makes of its inputs."""
-    return Templar(loader=DataLoader(), variables={**VARS, **GIVEN, **changes}).template(raw)
+    return templated(raw, {**VARS, **GIVEN, **changes})
 
 
 def rule(id: str, **changes: Any) -> dict[str, Any]:

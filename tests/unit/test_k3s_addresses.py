@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 from unit.contract import ROLES_DIR
+from unit.templates import loaded, role_variables, templated
 
 ROLE = ROLES_DIR / "k3s"
 OLD, NEW = "192.0.2.9", "192.0.2.1"
@@ -40,16 +39,14 @@ token: C4n4ry
 """
 
 
-def loaded(file: str) -> Any:
-    return DataLoader().load_from_file(str(ROLE / file), trusted_as_template=True)
-
-
 def script(tasks: str, name: str, host: Path, **known: Any) -> str:
     """The script of a task as it would run, with a host's files in a folder."""
-    task = next(each for each in loaded(f"tasks/{tasks}") if each["name"] == f"{tasks.removesuffix('.yml')} | {name}")
+    task = next(
+        each for each in loaded(ROLE / f"tasks/{tasks}") if each["name"] == f"{tasks.removesuffix('.yml')} | {name}"
+    )
     variables = {
-        **loaded("defaults/main.yml"),
-        **loaded("vars/main.yml"),
+        **role_variables("k3s", "defaults"),
+        **role_variables("k3s", "vars"),
         "inventory_hostname": "a",
         "ansible_play_hosts_all": ["a"],
         "k3s_servers": ["a"],
@@ -63,7 +60,7 @@ def script(tasks: str, name: str, host: Path, **known: Any) -> str:
         "__k3s_data": f"{host}/data",
         **known,
     }
-    text = Templar(loader=DataLoader(), variables=variables).template(task["ansible.builtin.shell"]["cmd"])
+    text = templated(task["ansible.builtin.shell"]["cmd"], variables)
     return str(text).replace("/etc/rancher", f"{host}/etc").replace("/run/", f"{host}/run/")
 
 

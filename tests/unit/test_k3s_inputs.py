@@ -14,14 +14,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
-from unit.contract import ROLES_DIR, role_tasks
+from unit.contract import role_tasks
+from unit.templates import role_variables, templated
 
-LOADER = DataLoader()
-SITE = LOADER.load_from_file(str(ROLES_DIR / "site/defaults/main.yml"), trusted_as_template=True)
-DEFAULTS = LOADER.load_from_file(str(ROLES_DIR / "k3s/defaults/main.yml"), trusted_as_template=True)
-VARS = LOADER.load_from_file(str(ROLES_DIR / "k3s/vars/main.yml"), trusted_as_template=True)
+SITE = role_variables("site", "defaults")
+DEFAULTS = role_variables("k3s", "defaults")
+VARS = role_variables("k3s", "vars")
 CLUSTER: dict[str, Any] = {
     "inventory_hostname": "a",
     "site_domain": "flyte.example.com",
@@ -39,8 +37,7 @@ CLUSTER: dict[str, Any] = {
 
 def value(text: str, **known: Any) -> Any:
     """What an expression makes of the role's inputs."""
-    variables = {**SITE, **DEFAULTS, **VARS, **CLUSTER, **known}
-    return Templar(loader=LOADER, variables=variables).template(trust_as_template(text))
+    return templated(text, {**SITE, **DEFAULTS, **VARS, **CLUSTER, **known})
 
 
 @pytest.mark.parametrize(

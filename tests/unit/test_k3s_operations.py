@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from unit.contract import ROLES_DIR
+from unit.templates import role_variables, templated
 
 PROGRAM = ROLES_DIR / "k3s/files/ending_certificates.py"
-VARS = DataLoader().load_from_file(str(ROLES_DIR / "k3s/vars/main.yml"), trusted_as_template=True)
+VARS = role_variables("k3s", "vars")
 NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
 DAY = datetime.timedelta(days=1)
 
@@ -79,7 +78,7 @@ def value(name: str, **known: Any) -> Any:
         "inventory_hostname": "a",
         **known,
     }
-    return Templar(loader=DataLoader(), variables=variables).template(variables[name])
+    return templated(variables[name], variables)
 
 
 def rule(identifier: str, **known: Any) -> dict[str, Any]:

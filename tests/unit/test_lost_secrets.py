@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 from unit.contract import ROLES_DIR, load
+from unit.templates import role_variables, templated
 
-VARS = DataLoader().load_from_file(str(ROLES_DIR / "site/vars/main.yml"), trusted_as_template=True)
+VARS = role_variables("site", "vars")
 HOSTS = {"postgresql": ["db-1"], "minio": ["s3-1", "s3-2"]}
 
 
 def value(name: str, directory: Path, **known: Any) -> Any:
     """A variable of the role, given what the inputs and the tasks before have made known."""
     variables = {**VARS, "site_name": "hamburg", "site_directory": str(directory), "site_parts": HOSTS, **known}
-    return Templar(loader=DataLoader(), variables=variables).template(variables[name])
+    return templated(variables[name], variables)
 
 
 def seen(secret: str, host: str, *files: str) -> dict[str, Any]:

@@ -8,20 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 from unit.contract import ROLES_DIR
+from unit.templates import loaded, role_variables, templated
 
-VARS = DataLoader().load_from_file(str(ROLES_DIR / "site/vars/main.yml"), trusted_as_template=True)
-TASKS = DataLoader().load_from_file(str(ROLES_DIR.parent / "playbooks/tasks/processors.yml"), trusted_as_template=True)
+VARS = role_variables("site", "vars")
+TASKS = loaded(ROLES_DIR.parent / "playbooks/tasks/processors.yml")
 PARTS = {"k3s": ["server", "node"], "postgresql": ["db"], "minio": ["server"]}
 
 
 def rule(host: str, architecture: str, machine: str = "x86_64") -> dict[str, Any]:
     raw = next(each for each in VARS["__site_host_rules"] if each["id"] == "SITE-13")
     known = {"inventory_hostname": host, "site_architecture": architecture, "site_parts": PARTS}
-    variables = {**VARS, **known, "ansible_facts": {"architecture": machine}, "__site_rule": raw}
-    return dict(Templar(loader=DataLoader(), variables=variables).template(variables["__site_rule"]))
+    return dict(templated(raw, {**VARS, **known, "ansible_facts": {"architecture": machine}}))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +48,7 @@ def site_rule(*nodes: dict[str, Any], **known: Any) -> dict[str, Any]:
     hosts = {f"node-{number}": node for number, node in enumerate(nodes)}
     site = {"site_name": "hamburg", "site_kubernetes": "k3s", "site_parts": {"k3s": list(hosts)}}
     variables = {**TASKS[0]["vars"], **site, "hostvars": hosts, **known}
-    return dict(Templar(loader=DataLoader(), variables=variables).template(variables["sites_small_rule"]))
+    return dict(templated(variables["sites_small_rule"], variables))
 
 
 SMALL = {"ansible_facts": {"architecture": "armv7l"}}

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 from unit.contract import ROLES_DIR, load, role_tasks
+from unit.templates import role_variables, templated
 
-LOADER = DataLoader()
 SITE: dict[str, Any] = {
     "ansible_managed": "Managed",
     "inventory_hostname": "a",
@@ -52,8 +50,8 @@ def value(role: str, text: str, **known: Any) -> Any:
     variables: dict[str, Any] = {}
     for each in ("site", "common", role):
         for kind in ("defaults", "vars") if each != "site" else ("defaults",):
-            variables |= LOADER.load_from_file(str(ROLES_DIR / each / kind / "main.yml"), trusted_as_template=True)
-    return Templar(loader=LOADER, variables={**variables, **SITE, **known}).template(trust_as_template(text))
+            variables |= role_variables(each, kind)
+    return templated(text, {**variables, **SITE, **known})
 
 
 def template(role: str, name: str, **known: Any) -> str:
