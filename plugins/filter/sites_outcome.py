@@ -24,6 +24,7 @@ options:
       - Variables of all hosts. C(site_name) says to which site a host belongs. C(sites_doing) is the name of the play
         that a host is in, and empty between plays; C(sites_failure) says as C(task) and C(msg) why it failed in
         C(where), and C(sites_skipped) where it was told to stop. C(__site_outcome) is what the site's report says.
+        C(site_k3s_servers) says in which order the servers of the site start.
     type: dict
     required: true
   play_hosts:
@@ -72,7 +73,7 @@ _value:
       concerns all sites is worked out, one of a site that is in order if there is one.
     - C(members), the hosts of each site of the inventory, by its name, in the order of the inventory.
     - C(waves), the hosts of the present play in lists to be taken one after the other, each with one host of a site,
-      in the order of the play.
+      in the order of the play, or of C(site_k3s_servers) where the inventory has that.
   type: dict
 """
 
@@ -126,7 +127,7 @@ def sites_outcome(
         "again": [host for host in hosts if host in unfinished | before],
         "done": [host for host in hosts if host in finished - unfinished],
         "members": members(facts),
-        "waves": waves(play_hosts, facts),
+        "waves": waves(play_hosts, facts, {host: servers_of(hostvars[host]) for host in play_hosts}),
     }
 
 
@@ -210,17 +211,36 @@ def table(rows: Sequence[Mapping[str, str]], others: int) -> list[str]:
     return lines
 
 
-def waves(hosts: Sequence[str], facts: Mapping[str, Variables]) -> list[list[str]]:
-    """Return the hosts in lists to be taken one after the other: all first hosts of the sites, all second ones, ..."""
+def waves(
+    hosts: Sequence[str], facts: Mapping[str, Variables], servers: Mapping[str, Sequence[str]]
+) -> list[list[str]]:
+    """Return the hosts in lists to be taken one after the other: all first hosts of the sites, all second ones, ...
+
+    *servers* has for each host the servers of its site in the order in which they start, where that is said.
+    """
     taken: dict[str, int] = {}
     found: list[list[str]] = []
-    for host in hosts:
+    for host in sorted(hosts, key=lambda host: place(host, servers[host])):
         number = taken.get(facts[host]["site"], 0)
         taken[facts[host]["site"]] = number + 1
         if number == len(found):
             found.append([])
         found[number].append(host)
     return found
+
+
+def place(host: str, servers: Sequence[str]) -> int:
+    """Return where a host stands in a list, or its end."""
+    return servers.index(host) if host in servers else len(servers)
+
+
+def servers_of(variables: Variables) -> Sequence[str]:
+    """Return the servers of a host's site as the inventory gives them; nothing where it does not."""
+    try:
+        value = variables.get("site_k3s_servers")
+    except (AnsibleError, UndefinedError):
+        return []
+    return value if isinstance(value, list) else []
 
 
 class FilterModule:

@@ -264,6 +264,21 @@ def test_a_failure_stays_inside_its_site() -> None:
             assert [name.removeprefix("../") for name in used] in (STEP, TURNS), where
 
 
+def test_hosts_take_their_turns_whatever_strategy_a_user_has_chosen() -> None:
+    """With another one all servers of a cluster would restart at once, and what runs once would run for each host."""
+    for where, play in plays():
+        if play["hosts"] == "localhost":
+            continue
+        assert play.get("strategy") == "ansible.builtin.linear", f"{where}: {play['name']}"
+
+
+def test_k3s_is_called_by_its_path() -> None:
+    """The RHEL family's sudo does not look into /usr/local/bin (secure_path)."""
+    bare = re.compile(r"(?<![\w./-])k3s (?:kubectl|etcd-snapshot|server) |(?:argv: \[|^ +- )k3s(?:,|$)", re.MULTILINE)
+    for path in role_files("k3s", "tasks", "handlers"):
+        assert not bare.search(path.read_text()), path
+
+
 def test_role_site_comes_first_in_every_part() -> None:
     used = [action(task)[1]["name"] for task in load(ROOT / "playbooks/tasks/part.yml")]
     assert used == ["flyte.onprem.site", "flyte.onprem.{{ part }}"]

@@ -180,6 +180,22 @@ def test_the_turns_are_taken_in_the_order_of_the_play() -> None:
     assert outcome({"a1": {}, "a2": {}, "a3": {}}, alive="a3 a1 a2")["waves"] == [["a3"], ["a1"], ["a2"]]
 
 
+@pytest.mark.parametrize(
+    # what the inventory has as the servers of site a, the turns
+    ("servers", "turns"),
+    [
+        (["a3", "a1"], [["b1", "a3"], ["a1"], ["a2"]]),
+        (["a4", "a2"], [["b1", "a2"], ["a1"], ["a3"]]),
+        ("a3", [["a1", "b1"], ["a2"], ["a3"]]),
+    ],
+)
+def test_the_servers_of_a_site_come_in_the_order_that_the_inventory_gives_them(
+    servers: Any, turns: list[list[str]]
+) -> None:
+    notes = {host: {"site_k3s_servers": servers} for host in ("a1", "a2", "a3")}
+    assert outcome({"a1": notes["a1"], "b1": {}, "a2": notes["a2"], "a3": notes["a3"]})["waves"] == turns
+
+
 def test_hosts_that_are_out_of_the_play_take_no_turn() -> None:
     assert outcome({"a1": {}, "b1": {}, "a2": {}}, alive="b1 a2")["waves"] == [["b1", "a2"]]
 
