@@ -37,6 +37,7 @@ class FakeApi:
     allows: Callable[[dict[str, str]], bool] = field(default=lambda attributes: True)
     server: str = ""
     asked: list[str] = field(default_factory=list)
+    sent: list[dict[str, Any]] = field(default_factory=list)
 
     def kubeconfig(self, directory: Path, *, ca_file: Path | None = None, **user: str) -> Path:
         cluster = {"server": self.server, **({"certificate-authority": str(ca_file)} if ca_file else {})}
@@ -54,6 +55,7 @@ class FakeApi:
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         self.asked.append(f"{method} {path}")
+        self.sent.append(body)
         if method == "POST" and path == REVIEWS:
             return 201, {"status": {"allowed": self.allows(body["spec"]["resourceAttributes"])}}
         found = self.objects.get(f"{method} {path}", self.objects.get(path, 404))

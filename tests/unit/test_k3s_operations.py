@@ -144,6 +144,68 @@ def test_a_node_that_somebody_else_closed_is_told_from_ones_own(node: dict[str, 
     assert value("__k3s_is_closed_by_others", __k3s_node={"resources": [node]}) is by_others
 
 
+@pytest.mark.parametrize(
+    ("states", "drained"),
+    [
+        # of the servers; and whether the first one is emptied before it restarts
+        (["active", "active", "active"], True),
+        (["activating", "active", "active"], False),
+        (["active", "inactive", "inactive"], False),
+        (["active", "inactive", "active"], True),
+    ],
+)
+def test_a_node_is_emptied_only_where_a_cluster_can_be_asked(states: list[str], drained: bool) -> None:
+    looks = {
+        host: {"__k3s_look": {"stdout": f"state: {state}\ndata: etcd"}}
+        for host, state in zip("abc", states, strict=True)
+    }
+    known = {"k3s_servers": ["a", "b", "c"], "k3s_datastore_endpoint": "", "k3s_config": {}, "hostvars": looks}
+    assert value("__k3s_drains", k3s_drain=True, **known, **looks["a"]) is drained
+
+
+def left(*pods: dict[str, Any]) -> list[str]:
+    named = [{"metadata": {"namespace": "n", "name": "p", **each}, "status": {"phase": "Running"}} for each in pods]
+    return list(value("__k3s_pods_left", __k3s_pods={"resources": named}))
+
+
+def test_pods_that_nothing_moves_are_not_left() -> None:
+    owned = [{"ownerReferences": [{"kind": kind}]} for kind in ("DaemonSet", "Node", "ReplicaSet")]
+    assert [left(each) for each in [*owned, {}]] == [[], [], ["n/p"], ["n/p"]]
+    assert left() == []
+
+
+REMOVED, MEMBER = "etcd.k3s.cattle.io/removed-node-name", "etcd.k3s.cattle.io/node-name"
+
+
+@pytest.mark.parametrize(
+    ("marks", "out"),
+    [
+        ({MEMBER: "a-1"}, False),
+        ({REMOVED: "a-1"}, True),
+        ({MEMBER: "a-1", REMOVED: "a-1"}, True),
+        # One that has joined again since.
+        ({MEMBER: "a-2", REMOVED: "a-1"}, False),
+    ],
+)
+def test_a_member_is_out_when_k3s_says_so_of_the_one_that_is(marks: dict[str, str], out: bool) -> None:
+    assert value("__k3s_member_is_out", __k3s_member={"result": {"metadata": {"annotations": marks}}}) is out
+    assert value("__k3s_member_is_out", __k3s_member={"msg": "timeout"}) is False
+
+
+@pytest.mark.parametrize(
+    ("servers", "hosts", "kubeconfig", "leaves"),
+    [
+        (["a", "b"], ["a"], "/none", True),
+        (["a", "b"], ["a", "b"], __file__, False),
+        ([], ["a"], __file__, True),
+        ([], ["a"], "/none", False),
+    ],
+)
+def test_a_cluster_that_goes_on_is_told(servers: list[str], hosts: list[str], kubeconfig: str, leaves: bool) -> None:
+    known = {"k3s_servers": servers, "ansible_play_hosts_all": hosts, "k3s_kubeconfig": kubeconfig}
+    assert value("__k3s_leaves", **known) is leaves
+
+
 def test_a_restoration_that_failed_says_why() -> None:
     lines = ["level=info msg=Starting", 'level=fatal msg="encrypted with different token"', '{"level":"error"}']
     known = {"__k3s_snapshot_file": "/snapshots/kept"}
