@@ -1,7 +1,9 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which address of a member of etcd and which CA role k3s finds on its host, and which address a restoration gives it.
+"""What role k3s finds on its host of what is fixed: etcd's address, the CA, networks and the kind of datastore.
+
+And which address a restoration gives it.
 
 The role's own scripts run here, on files in a folder of the test's and with a k3s that only notes how it was called.
 """
@@ -130,6 +132,64 @@ def test_the_ca_is_known_by_its_digest_but_where_a_snapshot_has_brought_it(host:
     assert found(host, "ca") == hashlib.sha256(b"The certificate of an authority.\n").hexdigest()
     (host / "data/server/db/reset-flag").touch()
     assert found(host, "ca") == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "networks"),
+    [
+        ("cluster-cidr: 10.42.0.0/16", "10.42.0.0/16"),
+        ("cluster-cidr: 10.42.0.0/16,fd42::/56", "10.42.0.0/16,fd42::/56"),
+        ("\"cluster-cidr\": '10.42.0.0/16, fd42::/56'  # of both families\r", "10.42.0.0/16,fd42::/56"),
+        ('cluster-cidr : [10.42.0.0/16, "FD42::/56",]', "10.42.0.0/16,FD42::/56"),
+        ("cluster-cidr:  # of both\n# families\n\n- 10.42.0.0/16\n- fd42::/56 # the second", "10.42.0.0/16,fd42::/56"),
+        ("cluster-cidr:\n  -  '10.42.0.0/16'\n  - fd42::/56\ntls-san:\n  - 192.0.2.5", "10.42.0.0/16,fd42::/56"),
+        # What is not given, or for others.
+        ("", ""),
+        ("# cluster-cidr: 10.42.0.0/16", ""),
+        ("cluster-cidr:", ""),
+        ("other:\n  cluster-cidr: 10.42.0.0/16", ""),
+        ("my-cluster-cidr: 10.42.0.0/16\ncluster-cidr-mask: 10.44.0.0/16", ""),
+        # What would take a reader of YAML.
+        ("cluster-cidr: [10.42.0.0/16,\n  fd42::/56]", ""),
+        ("cluster-cidr: [10.42.0.0/16,\nfd42::/56]", ""),
+        ("cluster-cidr: >-\n  10.42.0.0/16", ""),
+        ("cluster-cidr: &pods 10.42.0.0/16", ""),
+        ("cluster-cidr: 10.42.0.0/16,\n  fd42::/56", ""),
+        ("{cluster-cidr: 10.42.0.0/16}", ""),
+        ("cluster-cidr: $(touch /touched)", ""),
+    ],
+)
+def test_the_networks_of_the_first_start_are_read_as_far_as_they_are_plain(
+    host: Path, lines: str, networks: str
+) -> None:
+    text = CONFIG.format(OLD) + lines + "\nservice-cidr: 10.43.0.0/16\n"
+    (host / "etc/k3s/config.yaml").write_text(text)
+    assert (found(host, "pod_cidr"), found(host, "service_cidr")) == (networks, "10.43.0.0/16")
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ("datastore-endpoint: postgres://k3s:C4n4ry@192.0.2.5:5432/k3s?sslmode=disable", "postgres"),
+        ("datastore-endpoint: 'mysql://k3s:C4n4ry # @tcp(192.0.2.5:3306)/k3s'", "mysql"),
+        ('"datastore-endpoint": "https://192.0.2.5:2379,https://192.0.2.6:2379"  # etcd of others', "https"),
+        ('datastore-endpoint: "postgres://k3s:C4n4ry \\\n  C4n4ry@192.0.2.5/k3s"', "postgres"),
+        ("datastore-endpoint:\n- postgres://k3s:C4n4ry@192.0.2.5/k3s", "postgres"),
+        ("datastore-endpoint: sqlite:///srv/k3s.db", "sqlite"),
+        ("datastore-endpoint: >-\n  postgres://k3s:C4n4ry@192.0.2.5/k3s", "unknown"),
+        ("datastore-endpoint: C4n4ry", "unknown"),
+        ('datastore-endpoint: ""', ""),
+        ("# datastore-endpoint: postgres://k3s:C4n4ry@192.0.2.5/k3s", ""),
+        ("datastore-cafile: /etc/postgres://", ""),
+    ],
+)
+def test_of_a_datastore_the_kind_alone_is_told(host: Path, lines: str, kind: str) -> None:
+    (host / "etc/k3s/config.yaml").write_text(f"{CONFIG.format(OLD)}{lines}\n")
+    assert found(host, "datastore") == kind
+
+
+def test_a_host_without_a_configuration_tells_nothing_of_it(host: Path) -> None:
+    assert [found(host, what) for what in ("pod_cidr", "service_cidr", "datastore")] == ["", "", ""]
 
 
 def restore(host: Path, *, succeeds: bool, **known: Any) -> tuple[bool, str, str]:

@@ -95,7 +95,7 @@ LOOK: dict[str, Any] = {
     "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
     "answering": [], "interfaces": ["lo", "eth0"],
     "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
-    "etcd_address": "", "ca": "",
+    "etcd_address": "", "ca": "", "pod_cidr": "", "service_cidr": "", "datastore": "",
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
@@ -117,6 +117,10 @@ AGENT = {
     "k3s_agents": ["{{ inventory_hostname }}"],
     "k3s_join_url": "https://k8s.example.com:6443",
 }
+ONLY_SERVER = {"k3s_servers": ["{{ inventory_hostname }}"]}
+ENDPOINT = {"k3s_datastore_endpoint": "postgres://u:p4ssw0rd@h/d"}
+ON_DATASTORE = {"datastore": "postgres", "token_file": True}
+BEGUN = {"pod_cidr": "10.42.0.0/16", "service_cidr": "10.43.0.0/16"}
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
 # what is seen, what the look says, variables, the finding, what its text must say
 BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
@@ -298,6 +302,94 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["is c0ffee on HOST, new on renewed-1, new on renewed-2, and"],
     ),
     (
+        "a server with SQLite that is given a datastore",
+        {"data": "sqlite"},
+        {**ONLY_SERVER, **ENDPOINT},
+        "K3S-110",
+        [
+            "HOST has the state of its cluster in SQLite, and k3s_datastore_endpoint begins with postgres://. Expected",
+            "begin an empty cluster",
+            "Leave k3s_datastore_endpoint empty",
+        ],
+    ),
+    (
+        "one of several members of etcd that are given a datastore",
+        {"data": "etcd"},
+        ENDPOINT,
+        "K3S-110",
+        ["in embedded etcd, and", "go on with etcd, whose ports would be closed", "Leave k3s_datastore_endpoint empty"],
+    ),
+    (
+        "a member of etcd that was given a datastore, which k3s does not use",
+        {"data": "etcd", **ON_DATASTORE},
+        ENDPOINT,
+        "K3S-110",
+        ["in embedded etcd, and"],
+    ),
+    (
+        "a member of etcd that is given SQLite",
+        {"data": "etcd"},
+        {**ONLY_SERVER, "k3s_datastore_endpoint": "sqlite:///srv/k3s.db"},
+        "K3S-110",
+        ["in embedded etcd, and k3s_datastore_endpoint begins with sqlite://"],
+    ),
+    (
+        "an only server whose datastore is taken away",
+        ON_DATASTORE,
+        ONLY_SERVER,
+        "K3S-110",
+        [
+            "in an external datastore (postgres), and k3s_datastore_endpoint is empty. Expected",
+            "begin an empty cluster",
+            "Set k3s_datastore_endpoint back",
+        ],
+    ),
+    (
+        "one of several servers whose datastore is taken away",
+        ON_DATASTORE,
+        {},
+        "K3S-110",
+        ["in an external datastore (postgres), and"],
+    ),
+    (
+        "a server with a datastore that is given SQLite, which it had before",
+        {**ON_DATASTORE, "data": "sqlite"},
+        {**ONLY_SERVER, "k3s_datastore_endpoint": "sqlite://"},
+        "K3S-110",
+        ["in an external datastore (postgres), and k3s_datastore_endpoint begins with sqlite://"],
+    ),
+    (
+        "another network for pods",
+        {"data": "sqlite", **BEGUN},
+        {**ONLY_SERVER, "k3s_pod_cidr": "10.52.0.0/16"},
+        "K3S-111",
+        [
+            "The cluster of HOST began with k3s_pod_cidr 10.42.0.0/16, which is now 10.52.0.0/16. Expected",
+            "Set pod_cidr and service_cidr in site_kubernetes_connection",
+        ],
+    ),
+    (
+        "other networks on a datastore",
+        {**ON_DATASTORE, **BEGUN},
+        {**ONLY_SERVER, **ENDPOINT, "k3s_pod_cidr": "10.52.0.0/16", "k3s_service_cidr": "10.53.0.0/16"},
+        "K3S-111",
+        ["10.42.0.0/16, which is now 10.52.0.0/16, and with k3s_service_cidr 10.43.0.0/16, which is now 10.53.0.0/16."],
+    ),
+    (
+        "a second family of addresses for a cluster that runs",
+        {"data": "etcd", **BEGUN},
+        {"k3s_pod_cidr": "10.42.0.0/16, fd42::/56", "k3s_service_cidr": "10.43.0.0/16"},
+        "K3S-111",
+        ["k3s_pod_cidr 10.42.0.0/16, which is now 10.42.0.0/16,fd42::/56. Expected"],
+    ),
+    (
+        "the second family of addresses as the first",
+        {"data": "etcd", "pod_cidr": "10.42.0.0/16,fd42::/56"},
+        {"k3s_pod_cidr": "fd42::/56,10.42.0.0/16"},
+        "K3S-111",
+        ["which is now fd42::/56,10.42.0.0/16. Expected"],
+    ),
+    (
         "an address by an option",
         {},
         {"k3s_config": {"node-ip": "192.0.2.9"}},
@@ -376,6 +468,38 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "SELinux with a repository, cgroup v1 with a Kubernetes that takes it",
         {**CGROUP_V1, "selinux": True},
         {"k3s_version": "v1.34.6+k3s1", "k3s_architecture": "arm"},
+    ),
+    (
+        "a server with SQLite that goes to etcd",
+        {"data": "sqlite"},
+        {**ONLY_SERVER, "k3s_config": {"cluster-init": True}},
+    ),
+    ("a first server with SQLite that gets others", {"data": "sqlite"}, {}),
+    ("a member of etcd that is left alone", {"data": "etcd"}, ONLY_SERVER),
+    ("a member of etcd that gets its inputs back", {"data": "etcd", **ON_DATASTORE}, {}),
+    ("SQLite with settings", {"data": "sqlite"}, {**ONLY_SERVER, "k3s_datastore_endpoint": "sqlite://"}),
+    ("SQLite without settings", {"data": "sqlite", "datastore": "sqlite"}, ONLY_SERVER),
+    (
+        "a server with another password, host and kind of datastore, which has data of SQLite of an earlier time",
+        {**ON_DATASTORE, "data": "sqlite"},
+        {**ONLY_SERVER, "k3s_datastore_endpoint": "mysql://u:q@tcp(i:3306)/d"},
+    ),
+    (
+        "a datastore of a form that was not read",
+        {"datastore": "unknown", "data": "sqlite"},
+        {**ONLY_SERVER, **ENDPOINT},
+    ),
+    ("kept data without a configuration, on a datastore", {"token_file": True}, ONLY_SERVER),
+    ("a first start that failed", {"datastore": "postgres", **BEGUN}, {**ONLY_SERVER, "k3s_pod_cidr": "10.52.0.0/16"}),
+    (
+        "the networks of the first start, in other words",
+        {"data": "etcd", "pod_cidr": "10.42.0.0/16,FD42::/56", "service_cidr": "10.43.0.0/16,fd43::/112"},
+        {"k3s_pod_cidr": "10.42.0.0/16, fd42::/56", "k3s_service_cidr": "10.43.0.0/16,fd43::/112"},
+    ),
+    (
+        "an agent that was a server with SQLite and other networks",
+        {"data": "sqlite", "pod_cidr": "10.52.0.0/16", "answering": ["k8s.example.com/6443"]},
+        AGENT,
     ),
     (
         "no drain, in words",
