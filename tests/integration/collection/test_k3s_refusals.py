@@ -766,3 +766,49 @@ def test_a_cluster_without_etcd_has_no_snapshot_to_restore(tmp_path: Path) -> No
     found = findings(tmp_path, phase="restore", k3s_servers=["a"], **known)
     assert found.keys() == {"K3S-92"}
     assert "no embedded etcd" in found["K3S-92"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused"),
+    [
+        # what kubectl says: of each node its vote and its address
+        ("echo 'a True/MemberNotLearner 127.0.0.1'; echo 'b True/MemberNotLearner 127.0.0.1 fd00::1'", False),
+        ("echo 'a True/MemberNotLearner 127.0.0.1'; echo 'b True/MemberNotLearner 192.0.2.2'", True),
+        ("echo 'a True/MemberNotLearner 127.0.0.1'; echo 'b False/Unhealthy 127.0.0.1'", True),
+        # These have no vote to lose.
+        ("echo 'a True/MemberNotLearner 127.0.0.1'; echo 'b False/MemberIsLearner 192.0.2.2'; echo 'c / '", False),
+        ("exit 1", False),
+    ],
+    ids=["both vote", "one is silent", "one is unhealthy", "one is no member yet", "no answer"],
+)
+def test_a_member_of_etcd_is_not_restarted_while_its_majority_would_be_lost(
+    tmp_path: Path, answer: str, refused: bool
+) -> None:
+    """The role's own question, asked of a kubectl that answers so, and less often."""
+    (tmp_path / "k3s").write_text(f"#!/bin/sh\n{answer}\n")
+    (tmp_path / "k3s").chmod(0o755)
+    tasks = yaml.safe_load((ROOT / "roles/k3s/tasks/configure.yml").read_text())
+    (asking,) = (task for task in tasks if task["name"].endswith("while the others keep a majority"))
+    question = asking["block"][0]
+    question["ansible.builtin.shell"]["cmd"] = question["ansible.builtin.shell"]["cmd"].replace(
+        "/usr/local/bin/k3s", str(tmp_path / "k3s")
+    )
+    question |= {"retries": 1, "delay": 0}
+    with socket.create_server(("127.0.0.1", 0)) as etcd:
+        known = {
+            **yaml.safe_load((ROOT / "roles/k3s/vars/main.yml").read_text()),
+            "k3s_servers": ["a", "b", "c"],
+            "k3s_datastore_endpoint": "",
+            "k3s_node_name": "a",
+            "__k3s_etcd_ports": [etcd.getsockname()[1]],
+            "__k3s_service": {"status": {"ActiveState": "active"}},
+            "__k3s_newer": {"stdout": "/usr/local/bin/k3s"},
+        }
+        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        restart = {"name": "Restart", "ansible.builtin.debug": {"msg": "restarted"}}
+        playbook = [{"hosts": "all", "gather_facts": False, "vars": known, "tasks": [asking, restart]}]
+        (tmp_path / "playbook.yml").write_text(yaml.safe_dump(playbook))
+        (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": {"a": local}}}))
+        output = ansible(tmp_path)
+    assert ("[K3S-113] Of the 2 members of etcd, b does not " in output) is refused
+    assert ('"msg": "restarted"' in output) is not refused
