@@ -257,3 +257,47 @@ def test_check_mode_knows_that_hosts_before_would_have_been_started(host: str, m
     answer = {"rc": 0, "stdout_lines": [away, f"{host}=votes"]}
     assert value("__k3s_leaves_majority", **known, __k3s_votes=answer, ansible_check_mode=True) is met
     assert value("__k3s_leaves_majority", **known, __k3s_votes=answer, ansible_check_mode=False) is False
+
+
+OLD, NEW = "v1.35.8+k3s1", "v1.36.4+k3s1"
+
+
+@pytest.mark.parametrize(
+    ("looks", "kept"),
+    [
+        # of the servers of the run: the state of k3s, its version and its data; and where their state is kept
+        ({"a": ("active", OLD, "etcd"), "b": ("active", OLD, "etcd")}, {"a": ["a"]}),
+        # One server alone, as with --limit.
+        ({"b": ("active", OLD, "etcd")}, {"b": ["b"]}),
+        # The first one does not run, or has no state any more.
+        ({"a": ("inactive", OLD, "etcd"), "b": ("active", OLD, "etcd")}, {"a": ["b"]}),
+        ({"a": ("activating", OLD, "etcd"), "b": ("active", OLD, "etcd")}, {"a": ["b"]}),
+        ({"a": ("inactive", "", ""), "b": ("active", OLD, "etcd")}, {"a": ["b"]}),
+        ({"a": ("inactive", OLD, "etcd"), "b": ("inactive", OLD, "etcd")}, {}),
+        # One that was interrupted, and nothing to upgrade.
+        ({"a": ("active", NEW, "etcd"), "b": ("active", OLD, "etcd")}, {}),
+        ({"a": ("active", NEW, "etcd"), "b": ("active", NEW, "etcd")}, {}),
+        ({"a": ("inactive", "", ""), "b": ("active", NEW, "etcd")}, {}),
+        # Of SQLite there is a copy, and a datastore is not the role's.
+        ({"a": ("active", OLD, "sqlite")}, {}),
+        ({"a": ("active", OLD, ""), "b": ("active", OLD, "")}, {}),
+    ],
+)
+def test_the_state_is_kept_before_the_first_server_changes(
+    looks: dict[str, tuple[str, str, str]], kept: dict[str, list[str]]
+) -> None:
+    seen = {
+        host: {"__k3s_look": {"stdout": f"state: {state}\nversion: '{version}'\ndata: '{data}'"}}
+        for host, (state, version, data) in looks.items()
+    }
+    known = {
+        "k3s_servers": ["a", "b"],
+        "k3s_version": NEW,
+        "ansible_play_hosts_all": [*looks, "c"],
+        "hostvars": {"a": {}, "b": {}, "c": {}, **seen},
+    }
+    found = {
+        host: value("__k3s_snapshot_hosts", **known, **known["hostvars"][host], inventory_hostname=host)
+        for host in looks
+    }
+    assert {host: hosts for host, hosts in found.items() if hosts} == kept
