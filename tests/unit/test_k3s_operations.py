@@ -301,3 +301,29 @@ def test_the_state_is_kept_before_the_first_server_changes(
         for host in looks
     }
     assert {host: hosts for host, hosts in found.items() if hosts} == kept
+
+
+@pytest.mark.parametrize(
+    ("host", "servers", "play", "asked"),
+    [
+        # which servers a host asks for their version, before this run
+        ("c", ["a", "b"], ["c"], ["https://192.0.2.1:6443", "https://192.0.2.2:6443"]),
+        ("c", ["a", "b"], ["a", "c"], ["https://192.0.2.2:6443"]),
+        ("c", ["a", "b"], ["a", "b", "c"], []),
+        ("b", ["a", "b"], ["b"], []),
+        ("c", [], ["c"], ["https://k8s.example.com:6443"]),
+    ],
+)
+def test_an_agent_asks_the_servers_that_are_not_upgraded_before_it(
+    host: str, servers: list[str], play: list[str], asked: list[str]
+) -> None:
+    known = {
+        "k3s_servers": servers,
+        "k3s_host_addresses": {"a": "192.0.2.1", "b": "192.0.2.2", "c": "192.0.2.3"},
+        "k3s_api_port": 6443,
+        "k3s_join_url": "https://k8s.example.com:6443",
+        "__k3s_join_places": ["k8s.example.com/6443"],
+        "ansible_play_hosts_all": play,
+        "inventory_hostname": host,
+    }
+    assert value("__k3s_version_urls", **known) == asked

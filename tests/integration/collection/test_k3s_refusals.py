@@ -93,7 +93,7 @@ LOOK: dict[str, Any] = {
     "version": "", "state": "inactive", "unit": False, "other_unit": False, "data": "", "joined": "", "was_here": False,
     "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
     "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
-    "answering": [], "interfaces": ["lo", "eth0"],
+    "answering": [], "serving": [], "interfaces": ["lo", "eth0"],
     "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
     "etcd_address": "", "ca": "",
 }  # fmt: skip
@@ -117,6 +117,7 @@ AGENT = {
     "k3s_agents": ["{{ inventory_hostname }}"],
     "k3s_join_url": "https://k8s.example.com:6443",
 }
+JOINED = {"version": "v1.35.8+k3s1", "was_here": True, "answering": ["192.0.2.3/1"]}
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
 # what is seen, what the look says, variables, the finding, what its text must say
 BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
@@ -240,6 +241,24 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["HOST is an agent, its cluster is one of others, and nothing answers", "Start k3s on a server of that"],
     ),
     (
+        "an agent alone, to be newer than its servers",
+        {**JOINED, "serving": ["v1.35.8+k3s1", "v1.36.4+k3s1", "v1.35.8+k3s1"]},
+        AGENT,
+        "K3S-114",
+        [
+            "HOST is an agent with k3s v1.35.8+k3s1, k3s_version is v1.36.4+k3s1, and servers",
+            "have v1.35.8+k3s1, v1.36.4+k3s1. Expected",
+            "Leave out --limit",
+        ],
+    ),
+    (
+        "an agent of others, to be newer than its servers",
+        {**JOINED, "serving": ["v1.35.8+k3s1"]},
+        {**AGENT, "k3s_servers": [], "k3s_agent_token": "theirs"},
+        "K3S-114",
+        ["have v1.35.8+k3s1. Expected", "Set k3s_version for this host to the version of its cluster's servers"],
+    ),
+    (
         "one of several members of etcd, with another address",
         MEMBER,
         {},
@@ -354,6 +373,9 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("an agent alone, whose registration address answers", {"answering": ["k8s.example.com/6443"]}, AGENT),
     ("an agent that knows a server", {"was_here": True, "answering": ["192.0.2.3/1"]}, AGENT),
+    ("an agent whose servers do not say their version", JOINED, AGENT),
+    ("an agent whose servers were upgraded", {**JOINED, "serving": ["v1.36.5+k3s1", "v1.37.0+k3s1"]}, AGENT),
+    ("an agent that is newer already", {**JOINED, "version": "v1.36.4+k3s1", "serving": ["v1.35.8+k3s1"]}, AGENT),
     ("an agent in one run with a server", {}, {**AGENT, "k3s_servers": ["right", "b", "c"]}),
     (
         "an agent whose server is another site's in this run",
