@@ -151,10 +151,12 @@ def interface_rule(interfaces: list[str], **known: Any) -> dict[str, Any]:
     return dict(value("{{ __k3s_rule }}", __k3s_rule=rule, __k3s_seen={"interfaces": interfaces}, **known))
 
 
-def look(**known: Any) -> dict[str, Any]:
+def look(k3s: str = "/usr/local/bin/k3s", **known: Any) -> dict[str, Any]:
     """What the role's look at a host says of this machine, which it only reads."""
     (found,) = (task for _, task in role_tasks("k3s") if task["name"] == "preflight | Look at what the host has")
-    script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known)
+    script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known).replace(
+        "/usr/local/bin/k3s", k3s
+    )
     run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     return dict(yaml.safe_load(run.stdout))
 
@@ -177,6 +179,19 @@ def test_a_look_finds_who_answers() -> None:
         addresses = {"a": "192.0.2.1", "b": "127.0.0.1", "c": "127.0.0.1 x"}
         seen = look(k3s_host_addresses=addresses, k3s_api_port=port, __k3s_join_places=[f"127.0.0.1/{port}"])
     assert (seen["peers"], seen["answering"]) == (["127.0.0.1"], [f"127.0.0.1/{port}"])
+
+
+@pytest.mark.parametrize("installed", ["v1.35.8+k3s1", "v1.36.4+k3s1"])
+def test_a_look_asks_servers_for_their_versions_before_an_upgrade(tmp_path: Path, installed: str) -> None:
+    k3s = tmp_path / "k3s"
+    version = """echo '{\n  "major": "1",\n  "gitVersion": "v1.35.9+k3s1",\n  "compiler": "gc"\n}'"""
+    answers = (
+        f"""--version) echo "k3s version {installed} (3dd98cc5)" ;; *https://there:6443*) {version} ;; *) exit 1 ;;"""
+    )
+    k3s.write_text(f"#!/bin/sh\ncase $* in {answers} esac\n")
+    k3s.chmod(0o755)
+    seen = look(str(k3s), k3s_version="v1.36.4+k3s1", __k3s_version_urls=["https://nowhere:6443", "https://there:6443"])
+    assert (seen["version"], seen["serving"]) == (installed, ["v1.35.9+k3s1"] if installed < "v1.36" else [])
 
 
 @pytest.mark.parametrize(

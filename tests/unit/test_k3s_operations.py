@@ -1,7 +1,7 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What role k3s decides of a cluster that runs: which certificates ask for a restart, when a token may be changed."""
+"""What role k3s decides of a cluster that runs: what asks for a restart, whether it may be, where its state is kept."""
 
 from __future__ import annotations
 
@@ -270,3 +270,122 @@ def test_a_host_at_which_nobody_has_looked_is_no_member() -> None:
     looks = {"a": {"__k3s_look": {"stdout": "state: inactive\ndata: etcd"}}, "b": {}, "c": {}}
     known = {"k3s_servers": list(looks), "k3s_datastore_endpoint": "", "k3s_config": {}, "hostvars": looks}
     assert value("__k3s_lacks_majority", **known, **looks["a"]) is False
+
+
+@pytest.mark.parametrize(
+    ("votes", "away"),
+    [
+        # what the members of etcd do, and which of them forbid the restart of a
+        ({"a": "votes", "b": "votes", "c": "votes"}, ""),
+        ({"a": "votes", "b": "votes", "c": "does not answer"}, "c does not answer"),
+        ({"a": "votes", "b": "does not vote", "c": "does not answer"}, "b does not vote, c does not answer"),
+        # Its own vote is not lost where it has none.
+        ({"a": "does not vote", "b": "votes", "c": "votes"}, ""),
+        # Three of five are a majority.
+        ({"a": "votes", "b": "votes", "c": "votes", "d": "votes", "e": "does not answer"}, ""),
+        ({"a": "votes", "b": "votes", "c": "votes", "d": "does not vote", "e": "does not vote"}, "d does not vote, e"),
+        # While a cluster grows; and where etcd has no members yet.
+        ({"a": "votes", "b": "votes"}, ""),
+        ({"a": "votes"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_member_restarts_only_while_the_others_keep_a_majority(votes: dict[str, str], away: str) -> None:
+    answer = {"rc": 0, "stdout_lines": [f"{name}={vote}" for name, vote in votes.items()]}
+    known = {"k3s_node_name": "a", "ansible_check_mode": False}
+    found = value("__k3s_restart_rule", **known, __k3s_votes=answer)
+    assert found["met"] is (away == "")
+    said = f"Of the {len(votes)} members of etcd, {away}"
+    assert not away or (found["seen"].startswith(said) and found["seen"].endswith("and k3s on a has to restart"))
+
+
+def test_a_member_that_cannot_ask_restarts() -> None:
+    """It has lost the majority already, or is to be healed."""
+    known = {"k3s_node_name": "a", "ansible_check_mode": False}
+    assert value("__k3s_restart_rule", **known, __k3s_votes={"rc": 1, "stdout_lines": []})["met"] is True
+
+
+@pytest.mark.parametrize(("host", "met"), [("b", True), ("c", False)])
+def test_check_mode_knows_that_hosts_before_would_have_been_started(host: str, met: bool) -> None:
+    away = {"b": "a=does not answer", "c": "d=does not answer"}[host]
+    known = {
+        "k3s_servers": ["a", "b", "c", "d"],
+        "k3s_host_names": {name: name for name in "abcd"},
+        "ansible_play_hosts_all": ["a", "b", "c", "d"],
+        "inventory_hostname": host,
+        "k3s_node_name": host,
+        "hostvars": {},
+    }
+    answer = {"rc": 0, "stdout_lines": [away, f"{host}=votes"]}
+    assert value("__k3s_leaves_majority", **known, __k3s_votes=answer, ansible_check_mode=True) is met
+    assert value("__k3s_leaves_majority", **known, __k3s_votes=answer, ansible_check_mode=False) is False
+
+
+OLD, NEW = "v1.35.8+k3s1", "v1.36.4+k3s1"
+
+
+@pytest.mark.parametrize(
+    ("looks", "kept"),
+    [
+        # of the servers of the run: the state of k3s, its version and its data; and where their state is kept
+        ({"a": ("active", OLD, "etcd"), "b": ("active", OLD, "etcd")}, {"a": ["a"]}),
+        # One server alone, as with --limit.
+        ({"b": ("active", OLD, "etcd")}, {"b": ["b"]}),
+        # The first one does not run, or has no state any more.
+        ({"a": ("inactive", OLD, "etcd"), "b": ("active", OLD, "etcd")}, {"a": ["b"]}),
+        ({"a": ("activating", OLD, "etcd"), "b": ("active", OLD, "etcd")}, {"a": ["b"]}),
+        ({"a": ("inactive", "", ""), "b": ("active", OLD, "etcd")}, {"a": ["b"]}),
+        ({"a": ("inactive", OLD, "etcd"), "b": ("inactive", OLD, "etcd")}, {}),
+        # One that was interrupted, and nothing to upgrade.
+        ({"a": ("active", NEW, "etcd"), "b": ("active", OLD, "etcd")}, {}),
+        ({"a": ("active", NEW, "etcd"), "b": ("active", NEW, "etcd")}, {}),
+        ({"a": ("inactive", "", ""), "b": ("active", NEW, "etcd")}, {}),
+        # Of SQLite there is a copy, and a datastore is not the role's.
+        ({"a": ("active", OLD, "sqlite")}, {}),
+        ({"a": ("active", OLD, ""), "b": ("active", OLD, "")}, {}),
+    ],
+)
+def test_the_state_is_kept_before_the_first_server_changes(
+    looks: dict[str, tuple[str, str, str]], kept: dict[str, list[str]]
+) -> None:
+    seen = {
+        host: {"__k3s_look": {"stdout": f"state: {state}\nversion: '{version}'\ndata: '{data}'"}}
+        for host, (state, version, data) in looks.items()
+    }
+    known = {
+        "k3s_servers": ["a", "b"],
+        "k3s_version": NEW,
+        "ansible_play_hosts_all": [*looks, "c"],
+        "hostvars": {"a": {}, "b": {}, "c": {}, **seen},
+    }
+    found = {
+        host: value("__k3s_snapshot_hosts", **known, **known["hostvars"][host], inventory_hostname=host)
+        for host in looks
+    }
+    assert {host: hosts for host, hosts in found.items() if hosts} == kept
+
+
+@pytest.mark.parametrize(
+    ("host", "servers", "play", "asked"),
+    [
+        # which servers a host asks for their version, before this run
+        ("c", ["a", "b"], ["c"], ["https://192.0.2.1:6443", "https://192.0.2.2:6443"]),
+        ("c", ["a", "b"], ["a", "c"], ["https://192.0.2.2:6443"]),
+        ("c", ["a", "b"], ["a", "b", "c"], []),
+        ("b", ["a", "b"], ["b"], []),
+        ("c", [], ["c"], ["https://k8s.example.com:6443"]),
+    ],
+)
+def test_an_agent_asks_the_servers_that_are_not_upgraded_before_it(
+    host: str, servers: list[str], play: list[str], asked: list[str]
+) -> None:
+    known = {
+        "k3s_servers": servers,
+        "k3s_host_addresses": {"a": "192.0.2.1", "b": "192.0.2.2", "c": "192.0.2.3"},
+        "k3s_api_port": 6443,
+        "k3s_join_url": "https://k8s.example.com:6443",
+        "__k3s_join_places": ["k8s.example.com/6443"],
+        "ansible_play_hosts_all": play,
+        "inventory_hostname": host,
+    }
+    assert value("__k3s_version_urls", **known) == asked

@@ -93,7 +93,7 @@ LOOK: dict[str, Any] = {
     "version": "", "state": "inactive", "unit": False, "other_unit": False, "data": "", "joined": "", "was_here": False,
     "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
     "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
-    "answering": [], "interfaces": ["lo", "eth0"],
+    "answering": [], "serving": [], "interfaces": ["lo", "eth0"],
     "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
     "etcd_address": "", "ca": "", "pod_cidr": "", "service_cidr": "", "datastore": "",
 }  # fmt: skip
@@ -121,6 +121,7 @@ ONLY_SERVER = {"k3s_servers": ["{{ inventory_hostname }}"]}
 ENDPOINT = {"k3s_datastore_endpoint": "postgres://u:p4ssw0rd@h/d"}
 ON_DATASTORE = {"datastore": "postgres", "token_file": True}
 BEGUN = {"pod_cidr": "10.42.0.0/16", "service_cidr": "10.43.0.0/16"}
+JOINED = {"version": "v1.35.8+k3s1", "was_here": True, "answering": ["192.0.2.3/1"]}
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
 # what is seen, what the look says, variables, the finding, what its text must say
 BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
@@ -242,6 +243,24 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {**AGENT, "k3s_servers": [], "k3s_agent_token": "theirs"},
         "K3S-100",
         ["HOST is an agent, its cluster is one of others, and nothing answers", "Start k3s on a server of that"],
+    ),
+    (
+        "an agent alone, to be newer than its servers",
+        {**JOINED, "serving": ["v1.35.8+k3s1", "v1.36.4+k3s1", "v1.35.8+k3s1"]},
+        AGENT,
+        "K3S-114",
+        [
+            "HOST is an agent with k3s v1.35.8+k3s1, k3s_version is v1.36.4+k3s1, and servers",
+            "have v1.35.8+k3s1, v1.36.4+k3s1. Expected",
+            "Leave out --limit",
+        ],
+    ),
+    (
+        "an agent of others, to be newer than its servers",
+        {**JOINED, "serving": ["v1.35.8+k3s1"]},
+        {**AGENT, "k3s_servers": [], "k3s_agent_token": "theirs"},
+        "K3S-114",
+        ["have v1.35.8+k3s1. Expected", "Set k3s_version for this host to the version of its cluster's servers"],
     ),
     (
         "one of several members of etcd, with another address",
@@ -446,6 +465,9 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("an agent alone, whose registration address answers", {"answering": ["k8s.example.com/6443"]}, AGENT),
     ("an agent that knows a server", {"was_here": True, "answering": ["192.0.2.3/1"]}, AGENT),
+    ("an agent whose servers do not say their version", JOINED, AGENT),
+    ("an agent whose servers were upgraded", {**JOINED, "serving": ["v1.36.5+k3s1", "v1.37.0+k3s1"]}, AGENT),
+    ("an agent that is newer already", {**JOINED, "version": "v1.36.4+k3s1", "serving": ["v1.35.8+k3s1"]}, AGENT),
     ("an agent in one run with a server", {}, {**AGENT, "k3s_servers": ["right", "b", "c"]}),
     (
         "an agent whose server is another site's in this run",
@@ -890,3 +912,49 @@ def test_a_cluster_without_etcd_has_no_snapshot_to_restore(tmp_path: Path) -> No
     found = findings(tmp_path, phase="restore", k3s_servers=["a"], **known)
     assert found.keys() == {"K3S-92"}
     assert "no embedded etcd" in found["K3S-92"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused"),
+    [
+        # what kubectl says: of each node its vote and its address
+        ("echo 'a True/MemberNotLearner 127.0.0.1'; echo 'b True/MemberNotLearner 127.0.0.1 fd00::1'", False),
+        ("echo 'a True/MemberNotLearner 127.0.0.1'; echo 'b True/MemberNotLearner 192.0.2.2'", True),
+        ("echo 'a True/MemberNotLearner 127.0.0.1'; echo 'b False/Unhealthy 127.0.0.1'", True),
+        # These have no vote to lose.
+        ("echo 'a True/MemberNotLearner 127.0.0.1'; echo 'b False/MemberIsLearner 192.0.2.2'; echo 'c / '", False),
+        ("exit 1", False),
+    ],
+    ids=["both vote", "one is silent", "one is unhealthy", "one is no member yet", "no answer"],
+)
+def test_a_member_of_etcd_is_not_restarted_while_its_majority_would_be_lost(
+    tmp_path: Path, answer: str, refused: bool
+) -> None:
+    """The role's own question, asked of a kubectl that answers so, and less often."""
+    (tmp_path / "k3s").write_text(f"#!/bin/sh\n{answer}\n")
+    (tmp_path / "k3s").chmod(0o755)
+    tasks = yaml.safe_load((ROOT / "roles/k3s/tasks/configure.yml").read_text())
+    (asking,) = (task for task in tasks if task["name"].endswith("while the others keep a majority"))
+    question = asking["block"][0]
+    question["ansible.builtin.shell"]["cmd"] = question["ansible.builtin.shell"]["cmd"].replace(
+        "/usr/local/bin/k3s", str(tmp_path / "k3s")
+    )
+    question |= {"retries": 1, "delay": 0}
+    with socket.create_server(("127.0.0.1", 0)) as etcd:
+        known = {
+            **yaml.safe_load((ROOT / "roles/k3s/vars/main.yml").read_text()),
+            "k3s_servers": ["a", "b", "c"],
+            "k3s_datastore_endpoint": "",
+            "k3s_node_name": "a",
+            "__k3s_etcd_ports": [etcd.getsockname()[1]],
+            "__k3s_service": {"status": {"ActiveState": "active"}},
+            "__k3s_newer": {"stdout": "/usr/local/bin/k3s"},
+        }
+        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        restart = {"name": "Restart", "ansible.builtin.debug": {"msg": "restarted"}}
+        playbook = [{"hosts": "all", "gather_facts": False, "vars": known, "tasks": [asking, restart]}]
+        (tmp_path / "playbook.yml").write_text(yaml.safe_dump(playbook))
+        (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": {"a": local}}}))
+        output = ansible(tmp_path)
+    assert ("[K3S-113] Of the 2 members of etcd, b does not " in output) is refused
+    assert ('"msg": "restarted"' in output) is not refused

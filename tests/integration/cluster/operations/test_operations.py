@@ -34,6 +34,7 @@ ENDING = {
 }
 # So that only the agent has something to restart for.
 AGENTS_CHANGE = {"k3s_config": "{{ {'kubelet-arg': ['max-pods=99']} if inventory_hostname == 'agent' else {} }}"}
+SERVERS_CHANGE = {"k3s_config": {"kubelet-arg": ["max-pods=98"]}}
 # From the rotation on: secrets of k3s's own options, too.
 S3_KEY = "CanaryS3x7y8z9"
 S3 = {"etcd-s3-bucket": "snapshots", "etcd-s3-access-key": "flyte", "etcd-s3-secret-key": S3_KEY}
@@ -167,6 +168,27 @@ def test_a_cluster_all_of_whose_servers_were_stopped_is_started(
         server.host.check_output("systemctl stop k3s")
     changed = playbooks.do()
     assert {name for name, count in changed.items() if count} == {server.name for server in servers}
+    assert_whole(kubectl, machines)
+
+
+def test_no_server_restarts_while_another_one_is_away(
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
+) -> None:
+    """It is started alone, with which the others may restart: to what was there before."""
+    last = servers[-1]
+    last.host.check_output("systemctl stop k3s")
+    before = processes(machines)
+    for options in (["--check"], []):
+        run = playbooks.run(CLUSTER, *options, **SERVERS_CHANGE)
+        assert run.code != 0
+        assert f"[K3S-113] Of the 3 members of etcd, {last.node} does not " in run.output, run.output[-3000:]
+        assert restarted(machines, before) == set()
+    playbooks.do(CLUSTER, f"--limit={last.name}", **SERVERS_CHANGE)
+    assert restarted(machines, before) == {last.name}
+    assert_whole(kubectl, machines)
+    assert nodes_now(kubectl)[last.node]["status"]["capacity"]["pods"] == "98"
+    playbooks.do()
+    assert restarted(machines, before) == {servers[0].name, last.name}
     assert_whole(kubectl, machines)
 
 
