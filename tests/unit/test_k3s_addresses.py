@@ -62,8 +62,10 @@ def script(tasks: str, name: str, host: Path, **known: Any) -> str:
         "__k3s_data": f"{host}/data",
         **known,
     }
-    text = templated(task["ansible.builtin.shell"]["cmd"], variables)
-    return str(text).replace("/etc/rancher", f"{host}/etc").replace("/run/", f"{host}/run/")
+    text = str(templated(task["ansible.builtin.shell"]["cmd"], variables))
+    for place, folder in {"/etc/rancher": "etc", "/run": "run", "/usr/local/bin": "bin"}.items():
+        text = text.replace(f"{place}/", f"{host}/{folder}/")
+    return text
 
 
 @pytest.fixture
