@@ -272,6 +272,15 @@ def test_hosts_take_their_turns_whatever_strategy_a_user_has_chosen() -> None:
         assert play.get("strategy") == "ansible.builtin.linear", f"{where}: {play['name']}"
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_a_task_for_another_host_works_out_its_address(role: str) -> None:
+    """In a delegated task inventory_hostname is that of the first host, and so is an ansible_host made of it."""
+    for where, task in role_tasks(role):
+        if task.get("delegate_to", "localhost") != "localhost":
+            assert "ansible_host" in task.get("vars", {}), where
+            assert "loop" not in task, f"{where}: the connection is made without the loop's variable"
+
+
 def test_k3s_is_called_by_its_path() -> None:
     """The RHEL family's sudo does not look into /usr/local/bin (secure_path)."""
     bare = re.compile(r"(?<![\w./-])k3s (?:kubectl|etcd-snapshot|server) |(?:argv: \[|^ +- )k3s(?:,|$)", re.MULTILINE)

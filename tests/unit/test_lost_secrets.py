@@ -22,30 +22,26 @@ def value(name: str, directory: Path, **known: Any) -> Any:
     return templated(variables[name], variables)
 
 
-def seen(secret: str, host: str, *files: str) -> dict[str, Any]:
-    """The answer of a host where one of the secret's files was looked for."""
-    return {"__site_use": [{"secret": secret}, host], "stdout": "\n".join(files), "stdout_lines": list(files)}
-
-
-def rule(directory: Path, *answers: dict[str, Any]) -> dict[str, Any]:
-    return dict(value("__site_lost_rule", directory, __site_uses_seen={"results": list(answers)}))
+def rule(directory: Path, **seen: list[str]) -> dict[str, Any]:
+    """What is made of the lines that hosts have answered."""
+    return dict(value("__site_lost_rule", directory, __site_secrets_seen=seen))
 
 
 def test_a_secret_that_its_service_runs_with_is_not_replaced(tmp_path: Path) -> None:
-    found = rule(tmp_path, seen("database_password", "db-1"), seen("minio_root_password", "s3-1", "/etc/default/minio"))
+    found = rule(tmp_path, db=[], s3=["minio_root_password /etc/default/minio"])
     assert found["met"] is False
     assert found["seen"].startswith("minio_root_password of site 'hamburg': no file in")
-    assert found["seen"].endswith("but in use on s3-1 (/etc/default/minio)")
+    assert found["seen"].endswith("but in use on s3 (/etc/default/minio)")
     assert found["fix"].endswith("says so (minio_root_password.old).")
     assert "database_password" not in str(found)
 
 
 def test_before_the_first_run_secrets_are_made(tmp_path: Path) -> None:
-    assert rule(tmp_path, seen("database_password", "db-1"))["met"] is True
+    assert rule(tmp_path, db=[])["met"] is True
 
 
 def test_where_nothing_is_missing_nothing_is_looked_for(tmp_path: Path) -> None:
-    assert value("__site_lost_rule", tmp_path, __site_uses_seen={"skipped": True})["met"] is True
+    assert dict(value("__site_lost_rule", tmp_path))["met"] is True
 
 
 @pytest.mark.parametrize(
@@ -66,8 +62,10 @@ def test_an_old_file_beside_says_that_a_new_one_is_wanted(tmp_path: Path, old: l
 
 
 def test_a_missing_secret_is_looked_for_on_each_host_of_its_part(tmp_path: Path) -> None:
-    unseen = value("__site_uses_unseen", tmp_path, __site_missing_secrets=["minio_root_password", "kubernetes_token"])
-    assert [(use["secret"], host) for use, host in unseen] == [("minio_root_password", host) for host in HOSTS["minio"]]
+    missing = ["minio_root_password", "kubernetes_token"]
+    assert value("__site_secret_hosts", tmp_path, __site_missing_secrets=missing) == HOSTS["minio"]
+    (use,) = value("__site_unexplained_uses", tmp_path, __site_missing_secrets=missing)
+    assert use["secret"] == "minio_root_password"
 
 
 def test_the_files_looked_for_are_those_that_the_roles_write(tmp_path: Path) -> None:
