@@ -76,7 +76,7 @@ STAGES = (
     Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "3 min", TEST),
     Stage("molecule default", "tests/scenario.sh molecule test -s default", "20 min", TEST, lane="1"),
     Stage("bad input", "tests/scenario.sh pytest tests/integration/site/test_bad_input.py", "5 min", TEST, lane="1"),
-    Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "3 min", TEST, lane="1"),
+    Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "9 min", TEST, lane="1"),
     Stage("molecule k3s_ha", "tests/scenario.sh molecule test -s k3s_ha", "15 min", TEST, lane="1"),
     Stage("life of a site", f"tests/scenario.sh pytest {LIFE_FILES}", "35 min", TEST, lane="2"),
     Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "40 min", ALL),
