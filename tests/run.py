@@ -79,8 +79,8 @@ STAGES = (
     Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "9 min", TEST, lane="1"),
     Stage("molecule k3s_ha", "tests/scenario.sh molecule test -s k3s_ha", "15 min", TEST, lane="1"),
     Stage("life of a site", f"tests/scenario.sh pytest {LIFE_FILES}", "35 min", TEST, lane="2"),
-    Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "40 min", ALL),
-    Stage("molecule k3s_operations", "tests/scenario.sh molecule test -s k3s_operations", "35 min", ALL),
+    Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "45 min", ALL),
+    Stage("molecule k3s_operations", "tests/scenario.sh molecule test -s k3s_operations", "50 min", ALL),
     Stage("molecule k3s_agents", "tests/scenario.sh molecule test -s k3s_agents", "15 min", ALL),
     Stage("molecule k3s_datastore", "tests/scenario.sh molecule test -s k3s_datastore", "15 min", ALL),
     Stage(
@@ -90,7 +90,7 @@ STAGES = (
         "existing cluster", "tests/scenario.sh pytest tests/integration/site/test_existing_cluster.py", "15 min", ALL
     ),
     Stage("between nodes", "tests/scenario.sh pytest tests/integration/site/test_between_nodes.py", "10 min", ALL),
-    Stage("moved server", "tests/scenario.sh pytest tests/integration/site/test_moved_server.py", "5 min", ALL),
+    Stage("moved server", "tests/scenario.sh pytest tests/integration/site/test_moved_server.py", "6 min", ALL),
     Stage("fleet", "tests/scenario.sh pytest tests/integration/site/test_fleet.py", "40 min", ALL),
 )
 
