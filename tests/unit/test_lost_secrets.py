@@ -22,22 +22,22 @@ def value(name: str, directory: Path, **known: Any) -> Any:
     return templated(variables[name], variables)
 
 
-def rule(directory: Path, **seen: list[str]) -> dict[str, Any]:
+def rule(directory: Path, seen: dict[str, list[str]]) -> dict[str, Any]:
     """What is made of the lines that hosts have answered."""
     return dict(value("__site_lost_rule", directory, __site_secrets_seen=seen))
 
 
 def test_a_secret_that_its_service_runs_with_is_not_replaced(tmp_path: Path) -> None:
-    found = rule(tmp_path, db=[], s3=["minio_root_password /etc/default/minio"])
+    found = rule(tmp_path, {"db-1": [], "s3-1": ["minio_root_password /etc/default/minio"]})
     assert found["met"] is False
     assert found["seen"].startswith("minio_root_password of site 'hamburg': no file in")
-    assert found["seen"].endswith("but in use on s3 (/etc/default/minio)")
+    assert found["seen"].endswith("but in use on s3-1 (/etc/default/minio)")
     assert found["fix"].endswith("says so (minio_root_password.old).")
     assert "database_password" not in str(found)
 
 
 def test_before_the_first_run_secrets_are_made(tmp_path: Path) -> None:
-    assert rule(tmp_path, db=[])["met"] is True
+    assert rule(tmp_path, {"db-1": []})["met"] is True
 
 
 def test_where_nothing_is_missing_nothing_is_looked_for(tmp_path: Path) -> None:
