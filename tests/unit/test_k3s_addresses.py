@@ -198,7 +198,7 @@ def restore(host: Path, *, succeeds: bool, **known: Any) -> tuple[bool, str, str
     """Restore a snapshot: whether it worked, and the configurations with which it was done and which is left."""
     flag = f"touch {host}/data/server/db/reset-flag" if succeeds else "false"
     program = host / "bin/k3s"
-    program.write_text(f"#!/bin/sh\ncp $K3S_CONFIG_FILE {host}/used\n{flag}\n")
+    program.write_text(f'#!/bin/sh\ncp $K3S_CONFIG_FILE {host}/used\necho "$@" >{host}/arguments\n{flag}\n')
     program.chmod(0o755)
     text = script("restore.yml", "Put the snapshot in the place of the first server's data", host, **known)
     run = subprocess.run(["sh", "-c", text], env={"PATH": f"{host}/bin:/usr/bin:/bin"}, check=False)
@@ -221,3 +221,22 @@ def test_a_restoration_that_failed_leaves_the_address_of_the_data(host: Path) ->
     done, _, left = restore(host, succeeds=False)
     assert not done
     assert left == CONFIG.format(OLD)
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        (True, "/server/db/snapshots/kept --etcd-s3=false"),
+        (False, "--cluster-reset-restore-path=kept --etcd-s3=true"),
+    ],
+)
+def test_a_snapshot_that_the_first_server_has_not_comes_from_s3(host: Path, there: bool, taken: str) -> None:
+    make(host)
+    known = {
+        "k3s_restore_snapshot": "kept",
+        "__k3s_snapshot_found": {"stat": {"isreg": there}},
+        "__k3s_embedded_etcd": True,
+        "k3s_config": {"etcd-s3": True, "etcd-s3-bucket": "x"},
+    }
+    assert restore(host, succeeds=True, **known)[0]
+    assert taken in (host / "arguments").read_text()

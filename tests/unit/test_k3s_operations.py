@@ -208,11 +208,52 @@ def test_a_cluster_that_goes_on_is_told(servers: list[str], hosts: list[str], ku
 
 def test_a_restoration_that_failed_says_why() -> None:
     lines = ["level=info msg=Starting", 'level=fatal msg="encrypted with different token"', '{"level":"error"}']
-    known = {"__k3s_snapshot_file": "/snapshots/kept"}
+    known = {"__k3s_snapshot_file": "/snapshots/kept", "__k3s_restores_from_s3": False}
     found = value("__k3s_reset_rule", **known, __k3s_reset={"rc": 1, "stdout_lines": lines})
     assert found["met"] is False
     assert found["seen"] == 'k3s did not restore /snapshots/kept: level=fatal msg="encrypted with different token"'
     assert value("__k3s_reset_rule", **known, __k3s_reset={"rc": 0, "stdout_lines": []})["met"] is True
+
+
+S3 = {"etcd-s3": True, "etcd-s3-bucket": "kept"}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "listed", "words"),
+    [
+        ("a", S3, {"rc": 0, "stdout_lines": ["Name Location", "a s3://kept/a"]}, ""),
+        # Nobody can be asked where k3s does not run.
+        ("a", S3, {"rc": 0, "stdout_lines": []}, ""),
+        ("a", S3, {"rc": 0, "stdout_lines": ["Name Location", "b s3://kept/b"]}, "kept has none of that name either"),
+        ("a", S3, {"rc": 1, "stdout_lines": [], "stderr_lines": ["no such bucket", ""]}, "k3s says no such bucket"),
+        ("a", {"etcd-s3-bucket": "kept"}, {}, "no file /var/lib/rancher/k3s/server/db/snapshots/a\n"),
+        # Whose settings are in the cluster.
+        (
+            "a",
+            {"etcd-s3": True, "etcd-s3-config-secret": "x"},
+            {},
+            "no file /var/lib/rancher/k3s/server/db/snapshots/a\n",
+        ),
+        ("/s/a", S3, {}, "no file /s/a\n"),
+        ("", S3, {}, "no file"),
+    ],
+)
+def test_a_snapshot_is_on_the_first_server_or_in_s3(name: str, config: Any, listed: Any, words: str) -> None:
+    known = {
+        "k3s_servers": ["a", "b", "c"],
+        "inventory_hostname": "a",
+        "k3s_config": config,
+        "k3s_restore_snapshot": name,
+        "__k3s_snapshots_asked": listed,
+        "k3s_datastore_endpoint": "",
+        "k3s_restore_is_confirmed": True,
+        "k3s_agents": [],
+        "__k3s_silent_servers": [],
+        "ansible_play_hosts_all": ["a", "b", "c"],
+    }
+    found = next(rule for rule in value("__k3s_restore_rules", **known) if rule["id"] == "K3S-91")
+    assert found["met"] is (not words)
+    assert not words or words in found["seen"] + "\n"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,11 @@ from testinfra.host import Host
 
 Kubectl = Callable[..., str]
 
+LOSE_THE_DISK = """
+k3s-killall.sh >/dev/null 2>&1
+rm -rf /var/lib/rancher/k3s /var/lib/kubelet/* /etc/rancher /etc/systemd/system/k3s* /usr/local/bin/*
+systemctl daemon-reload
+"""
 TOKENS = ("kubernetes_token", "kubernetes_agent_token")
 
 

@@ -35,15 +35,16 @@ func etcdSnapshot(arguments []string) {
 		os.Exit(3)
 	}
 	values := parse("etcd-snapshot "+operation, options.Snapshot(), arguments)
-	if values.Bool("etcd-s3") {
-		logs.Fatalf("stand-in: snapshots in S3 are not implemented")
+	store, err := server.S3From(values)
+	if err != nil {
+		logs.Fatalf("%v", err)
 	}
 	names := values.Rest()
 	if operation == "delete" && len(names) == 0 {
 		logs.Fatalf("no snapshots given for removal")
 	}
 	answer, err := ask(values, server.SnapshotRequest{Operation: operation, Names: names, Base: values.String("etcd-snapshot-name"),
-		Directory: values.String("etcd-snapshot-dir"), Retention: values.Int("etcd-snapshot-retention"), Compress: values.Bool("etcd-snapshot-compress")})
+		Directory: values.String("etcd-snapshot-dir"), Retention: values.Int("etcd-snapshot-retention"), Compress: values.Bool("etcd-snapshot-compress"), S3: store})
 	if err != nil {
 		logs.Fatalf("%v", err)
 	}

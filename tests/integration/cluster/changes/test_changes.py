@@ -23,7 +23,7 @@ import testinfra
 import yaml
 from support.leftovers import LEFTOVERS
 
-from ..conftest import TOKENS, Kubectl, Machine, assert_whole, door, nodes_now, processes, restarted
+from ..conftest import LOSE_THE_DISK, TOKENS, Kubectl, Machine, assert_whole, door, nodes_now, processes, restarted
 from ..playbooks import CLUSTER, Playbooks
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -31,11 +31,6 @@ K3S_VERSION = yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
 PORT = 30080
 # Stays in all later runs: another value would be one more change.
 CHANGED = {"k3s_config": {"kubelet-arg": ["max-pods=99"]}}
-LOSE_THE_DISK = """
-k3s-killall.sh >/dev/null 2>&1
-rm -rf /var/lib/rancher/k3s /var/lib/kubelet/* /etc/rancher /etc/systemd/system/k3s* /usr/local/bin/*
-systemctl daemon-reload
-"""
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,12 @@ import pytest
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from support.admin import s3_client
+from support.pki import Authority
+from support.servers import Minio, minio
+from testbed.builder import hosts
 
-from ..conftest import TOKENS, Kubectl, Machine, assert_whole, nodes_now, processes, restarted
+from ..conftest import LOSE_THE_DISK, TOKENS, Kubectl, Machine, assert_whole, nodes_now, processes, restarted
 from ..playbooks import CLUSTER, Playbooks
 
 TLS = "/var/lib/rancher/k3s/server/tls"
@@ -401,3 +405,78 @@ def test_a_server_does_not_start_with_the_old_token_and_is_healed(
     changed = playbooks.do(**ALL_CHANGE)
     assert {name for name, count in changed.items() if count} == {servers[-1].name}
     assert_whole(kubectl, machines)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
+    """An object store outside of the cluster, without a bucket."""
+    folder = tmp_path_factory.mktemp("store")
+    authority = Authority(folder / "pki")
+    address = hosts.gateway()
+    leaf = authority.issue(address)
+    with minio(folder / "s3", tls=leaf, ca_file=authority.certificate, address=address) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def with_s3(playbooks: Playbooks, store: Minio) -> dict[str, Any]:
+    """Variables of a cluster that sends its snapshots there."""
+    assert store.ca_file
+    playbooks.secrets["store"] = store.root_password
+    return {
+        "k3s_config": {
+            "etcd-s3": True,
+            "etcd-s3-endpoint": f"{store.address}:{store.port}",
+            "etcd-s3-endpoint-ca": base64.b64encode(store.ca_file.read_bytes()).decode(),
+            "etcd-s3-bucket": "snapshots",
+            "etcd-s3-folder": "site",
+            "etcd-s3-access-key": store.root_user,
+            "etcd-s3-secret-key": store.root_password,
+        }
+    }
+
+
+def test_snapshots_that_would_not_reach_s3_are_found_out(
+    playbooks: Playbooks, servers: list[Machine], with_s3: dict[str, Any]
+) -> None:
+    run = playbooks.run(CLUSTER, "--diff", **with_s3)
+    assert run.code != 0
+    assert f"[K3S-117] Snapshots of {servers[0].name} do not reach S3" in run.output
+    assert run.changed[servers[1].name] == 0
+
+
+def test_a_cluster_whose_disks_are_all_lost_comes_back_from_s3(
+    playbooks: Playbooks,
+    machines: list[Machine],
+    kubectl: Kubectl,
+    store: Minio,
+    with_s3: dict[str, Any],
+) -> None:
+    """With the tokens of the site's folder alone, on hosts that know nothing of it."""
+    s3_client(store).create_bucket(Bucket="snapshots")
+    playbooks.do(**with_s3)
+    kubectl("create", "configmap", "sent-to-s3")
+    identity = ("get", "namespace", "kube-system", "--output=jsonpath={.metadata.uid}")
+    lost = kubectl(*identity)
+    last = [machine for machine in machines if machine.is_server][-1]
+    last.host.check_output("k3s etcd-snapshot save --name=sent")
+    stored = [item["Key"] for item in s3_client(store).list_objects_v2(Bucket="snapshots")["Contents"]]
+    snapshot = next(key.removeprefix("site/") for key in stored if key.startswith("site/sent-"))
+
+    for machine in machines:
+        machine.host.check_output(LOSE_THE_DISK)
+    (Path(machines[0].variable("site_directory")) / "kubeconfig").unlink()
+    playbooks.do(**with_s3)
+    assert kubectl(*identity) != lost
+
+    answers = {"restore_confirm": "flyte.test", **with_s3}
+    before = processes(machines)
+    run = playbooks.run("flyte.onprem.restore_cluster", restore_snapshot="sent-elsewhere", **answers)
+    assert "the bucket snapshots has none of that name either" in run.output
+    assert restarted(machines, before) == set()
+
+    playbooks.do("flyte.onprem.restore_cluster", "--diff", restore_snapshot=snapshot, **answers)
+    assert kubectl(*identity) == lost
+    assert "configmap/sent-to-s3" in kubectl("get", "configmaps", "--output=name").split()
+    assert_whole(kubectl, machines)
+    assert set(playbooks.do(**with_s3).values()) == {0}

@@ -4,6 +4,8 @@
 
 package options
 
+import "strings"
+
 // Kind is the type of an option's value.
 type Kind int
 
@@ -140,22 +142,22 @@ var ServerOnly = []Option{
 	{Name: "etcd-snapshot-retention", Kind: Int, Default: "5", Support: Works, Help: "how many to keep"},
 	{Name: "etcd-snapshot-dir", Support: Works, Help: "where to keep them"},
 	{Name: "etcd-snapshot-compress", Kind: Bool, Support: Works, Help: "compress them"},
-	{Name: "etcd-s3", Kind: Bool, Support: Ignored, Help: "snapshots to S3"},
-	{Name: "etcd-s3-endpoint", Default: "s3.amazonaws.com", Support: Ignored, Help: "S3 server"},
-	{Name: "etcd-s3-endpoint-ca", Support: Ignored, Help: "its CA"},
-	{Name: "etcd-s3-skip-ssl-verify", Kind: Bool, Support: Ignored, Help: "do not verify it"},
-	{Name: "etcd-s3-access-key", Env: "AWS_ACCESS_KEY_ID", Support: Ignored, Secret: true, Help: "access key"},
-	{Name: "etcd-s3-secret-key", Env: "AWS_SECRET_ACCESS_KEY", Support: Ignored, Secret: true, Help: "secret key"},
-	{Name: "etcd-s3-session-token", Env: "AWS_SESSION_TOKEN", Support: Ignored, Secret: true, Help: "session token"},
-	{Name: "etcd-s3-bucket", Support: Ignored, Help: "bucket"},
-	{Name: "etcd-s3-bucket-lookup-type", Default: "auto", Support: Ignored, Help: "auto, dns or path"},
-	{Name: "etcd-s3-region", Default: "us-east-1", Support: Ignored, Help: "region"},
-	{Name: "etcd-s3-folder", Support: Ignored, Help: "folder"},
-	{Name: "etcd-s3-retention", Kind: Int, Default: "5", Support: Ignored, Help: "how many to keep in S3"},
-	{Name: "etcd-s3-proxy", Support: Ignored, Secret: true, Help: "proxy"},
-	{Name: "etcd-s3-config-secret", Support: Ignored, Help: "Secret with the S3 settings"},
-	{Name: "etcd-s3-insecure", Kind: Bool, Support: Ignored, Help: "plain HTTP"},
-	{Name: "etcd-s3-timeout", Kind: Duration, Default: "5m", Support: Ignored, Help: "timeout"},
+	{Name: "etcd-s3", Kind: Bool, Support: Works, Help: "snapshots to S3"},
+	{Name: "etcd-s3-endpoint", Default: "s3.amazonaws.com", Support: Works, Help: "S3 server"},
+	{Name: "etcd-s3-endpoint-ca", Support: Works, Help: "its CA"},
+	{Name: "etcd-s3-skip-ssl-verify", Kind: Bool, Support: Works, Help: "do not verify it"},
+	{Name: "etcd-s3-access-key", Env: "AWS_ACCESS_KEY_ID", Support: Works, Secret: true, Help: "access key"},
+	{Name: "etcd-s3-secret-key", Env: "AWS_SECRET_ACCESS_KEY", Support: Works, Secret: true, Help: "secret key"},
+	{Name: "etcd-s3-session-token", Env: "AWS_SESSION_TOKEN", Support: Works, Secret: true, Help: "session token"},
+	{Name: "etcd-s3-bucket", Support: Works, Help: "bucket"},
+	{Name: "etcd-s3-bucket-lookup-type", Default: "auto", Support: Works, Help: "auto, dns or path"},
+	{Name: "etcd-s3-region", Default: "us-east-1", Support: Works, Help: "region"},
+	{Name: "etcd-s3-folder", Support: Works, Help: "folder"},
+	{Name: "etcd-s3-retention", Kind: Int, Default: "5", Support: Works, Help: "how many to keep in S3"},
+	{Name: "etcd-s3-proxy", Support: Works, Secret: true, Help: "proxy"},
+	{Name: "etcd-s3-config-secret", Support: Missing, Help: "Secret with the S3 settings"},
+	{Name: "etcd-s3-insecure", Kind: Bool, Support: Works, Help: "plain HTTP"},
+	{Name: "etcd-s3-timeout", Kind: Duration, Default: "5m", Support: Works, Help: "timeout"},
 	{Name: "default-local-storage-path", Support: Works, Help: "directory of local-path volumes"},
 	{Name: "disable", Kind: List, Support: Works, Help: "packaged component to leave out or remove"},
 	{Name: "disable-scheduler", Kind: Bool, Support: Works, Help: "no scheduler"},
@@ -200,8 +202,8 @@ func Snapshot() []Option {
 			option.Default, option.Aliases = "on-demand", []string{"name"}
 		case option.Name == "etcd-snapshot-dir":
 			option.Aliases = []string{"dir"}
-		case option.Name == "etcd-s3":
-			option.Aliases = []string{"s3"}
+		case strings.HasPrefix(option.Name, "etcd-s3"):
+			option.Aliases = []string{strings.TrimPrefix(option.Name, "etcd-")}
 		case option.Name == "debug" || option.Name == "config" || option.Name == "data-dir" || option.Name == "etcd-snapshot-compress" ||
 			option.Name == "etcd-snapshot-retention":
 		default:

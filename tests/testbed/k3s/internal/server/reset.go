@@ -61,6 +61,9 @@ func (c *Config) reset(ctx context.Context, group *supervisor.Group) error {
 		return err
 	}
 	if snapshot != "" {
+		if snapshot, err = c.fetch(ctx, member, snapshot); err != nil {
+			return err
+		}
 		if err := c.restore(ctx, member, snapshot); err != nil {
 			return err
 		}
@@ -113,6 +116,19 @@ func (e *etcd) adopt(ctx context.Context) {
 	if _, err := e.client.MemberUpdate(ctx, list.Members[0].ID, []string{e.peerURL()}); err != nil {
 		logs.Warnf("failed to update peer url: %v", err)
 	}
+}
+
+// fetch brings a snapshot from S3, where that is configured: a path is a name there, too.
+func (c *Config) fetch(ctx context.Context, member *etcd, snapshot string) (string, error) {
+	store, err := S3From(c.Values)
+	if err != nil || store == nil {
+		return snapshot, err
+	}
+	directory, err := member.snapshotDirectory("")
+	if err != nil {
+		return "", err
+	}
+	return store.download(ctx, snapshot, directory)
 }
 
 // restore puts a snapshot in the place of the data, and the certificates of its time with it.

@@ -21,6 +21,7 @@ import (
 
 	"flyte.onprem/testbed/k3s/internal/kube"
 	"flyte.onprem/testbed/k3s/internal/logs"
+	"github.com/minio/minio-go/v7"
 	"github.com/robfig/cron/v3"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +44,7 @@ type SnapshotRequest struct {
 	Directory string
 	Retention int
 	Compress  bool
+	S3        *S3
 }
 
 // SnapshotAnswer names the snapshots that were made, listed or deleted, and those that were not there.
@@ -200,37 +202,99 @@ func (j *joining) snapshot(response http.ResponseWriter, request *http.Request) 
 	sendJSON(response, answer)
 }
 
+// handle answers a request. Without a word about S3 in it the server's own configuration counts; a store that is wrong is refused
+// before anything is done.
 func (e *etcd) handle(ctx context.Context, wanted SnapshotRequest) (SnapshotAnswer, error) {
+	var store *minio.Client
+	var err error
+	if wanted.S3 == nil {
+		if wanted.S3, err = S3From(e.config.Values); err != nil {
+			return SnapshotAnswer{}, err
+		}
+	}
+	if wanted.S3 != nil {
+		if store, err = wanted.S3.connect(ctx); err != nil {
+			return SnapshotAnswer{}, err
+		}
+	}
 	if wanted.Operation == "save" {
-		one, err := e.save(ctx, wanted.Base, wanted.Directory, wanted.Compress)
-		return SnapshotAnswer{Snapshots: []Snapshot{one}}, err
+		return e.saveAndSend(ctx, wanted)
 	}
 	found, err := e.list(wanted.Directory)
 	if err != nil {
 		return SnapshotAnswer{}, err
 	}
+	var sent []Snapshot
+	if store != nil {
+		if sent, err = wanted.S3.list(ctx, store); err != nil {
+			return SnapshotAnswer{}, err
+		}
+	}
 	switch wanted.Operation {
 	case "list":
+		found = append(found, sent...)
+		sort.SliceStable(found, func(i, j int) bool { return found[i].Created.Before(found[j].Created) })
 		return SnapshotAnswer{Snapshots: found}, nil
 	case "prune":
 		old := beyond(found, wanted.Base, e.config.NodeName, wanted.Retention)
-		return SnapshotAnswer{Snapshots: old}, e.deleteSnapshots(old)
+		if err = e.deleteSnapshots(old); err == nil && store != nil {
+			err = wanted.S3.prune(ctx, store, wanted.Base)
+		}
+		return SnapshotAnswer{Snapshots: old}, err
 	case "delete":
 		var answer SnapshotAnswer
 		for _, name := range wanted.Names {
-			known := false
-			for _, one := range found {
-				if one.Name == name {
-					answer.Snapshots, known = append(answer.Snapshots, one), true
-				}
-			}
-			if !known {
+			here, there := named(found, name), named(sent, name)
+			if len(here)+len(there) == 0 {
 				answer.Missing = append(answer.Missing, name)
 			}
+			answer.Snapshots = append(append(answer.Snapshots, here...), there...)
+			for _, one := range there {
+				if err := wanted.S3.remove(ctx, store, one.Name); err != nil {
+					return answer, err
+				}
+			}
+			if err := e.deleteSnapshots(here); err != nil {
+				return answer, err
+			}
 		}
-		return answer, e.deleteSnapshots(answer.Snapshots)
+		return answer, nil
 	}
 	return SnapshotAnswer{}, fmt.Errorf("invalid operation %q", wanted.Operation)
+}
+
+func named(snapshots []Snapshot, name string) []Snapshot {
+	var found []Snapshot
+	for _, one := range snapshots {
+		if one.Name == name {
+			found = append(found, one)
+		}
+	}
+	return found
+}
+
+// saveAndSend succeeds with the file of this server alone where it cannot be sent: of that the server's log speaks.
+func (e *etcd) saveAndSend(ctx context.Context, wanted SnapshotRequest) (SnapshotAnswer, error) {
+	one, err := e.save(ctx, wanted.Base, wanted.Directory, wanted.Compress)
+	if err != nil {
+		return SnapshotAnswer{}, err
+	}
+	answer := SnapshotAnswer{Snapshots: []Snapshot{one}}
+	if wanted.S3 == nil {
+		return answer, nil
+	}
+	store, err := wanted.S3.connect(ctx)
+	if err != nil {
+		logs.Warnf("Unable to initialize S3 client: %v", err)
+		return answer, nil
+	}
+	sent, err := wanted.S3.upload(ctx, store, strings.TrimPrefix(one.Location, "file://"), wanted.Base)
+	if err != nil {
+		logs.Errorf("Error received during snapshot upload to S3: %v", err)
+		return answer, nil
+	}
+	answer.Snapshots = append(answer.Snapshots, sent)
+	return answer, nil
 }
 
 // schedule takes snapshots at their time and prunes the old ones.
@@ -244,16 +308,21 @@ func (e *etcd) schedule(ctx context.Context, clients *kube.Clients) {
 		logs.Errorf("Failed to parse etcd-snapshot-schedule-cron: %v", err)
 		return
 	}
-	base := values.String("etcd-snapshot-name")
+	base, kept := values.String("etcd-snapshot-name"), values.Int("etcd-snapshot-retention")
+	store, err := S3From(values)
+	if err != nil {
+		logs.Errorf("Failed to parse etcd-s3-timeout: %v", err)
+		return
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(time.Until(when.Next(time.Now()))):
 		}
-		_, err := e.save(ctx, base, "", values.Bool("etcd-snapshot-compress"))
+		_, err := e.saveAndSend(ctx, SnapshotRequest{Base: base, Compress: values.Bool("etcd-snapshot-compress"), S3: store})
 		if err == nil {
-			_, err = e.handle(ctx, SnapshotRequest{Operation: "prune", Base: base, Retention: values.Int("etcd-snapshot-retention")})
+			err = e.prune(base, kept)
 		}
 		if err == nil {
 			err = e.reconcileSnapshots(ctx, clients)
@@ -264,16 +333,48 @@ func (e *etcd) schedule(ctx context.Context, clients *kube.Clients) {
 	}
 }
 
-func objectName(one Snapshot) string {
-	return fmt.Sprintf("local-%s-%s", strings.ToLower(one.Name), hex.EncodeToString([]byte(bootstrapKey(one.Location)))[24:24+2*hashOfLocation])
+func (e *etcd) prune(base string, kept int) error {
+	found, err := e.list("")
+	if err != nil {
+		return err
+	}
+	return e.deleteSnapshots(beyond(found, base, e.config.NodeName, kept))
 }
 
-// reconcileSnapshots keeps an ETCDSnapshotFile for each of this server's files.
+func objectName(one Snapshot) string {
+	kind := "local"
+	if one.Node == storedInS3 {
+		kind = storedInS3
+	}
+	return fmt.Sprintf("%s-%s-%s", kind, strings.ToLower(one.Name), hex.EncodeToString([]byte(bootstrapKey(one.Location)))[24:24+2*hashOfLocation])
+}
+
+// reconcileSnapshots keeps an ETCDSnapshotFile for each of this server's files, and for each in S3 where that can be asked.
 func (e *etcd) reconcileSnapshots(ctx context.Context, clients *kube.Clients) error {
 	found, err := e.list("")
 	if err != nil {
 		return err
 	}
+	if err := e.record(ctx, clients, e.config.NodeName, found); err != nil {
+		return err
+	}
+	store, err := S3From(e.config.Values)
+	if err != nil || store == nil {
+		return err
+	}
+	client, err := store.connect(ctx)
+	if err != nil {
+		return err
+	}
+	sent, err := store.list(ctx, client)
+	if err != nil {
+		return err
+	}
+	return e.record(ctx, clients, storedInS3, sent)
+}
+
+// record makes the objects of one place what is there.
+func (e *etcd) record(ctx context.Context, clients *kube.Clients, place string, found []Snapshot) error {
 	resource, _, err := clients.Resource(snapshotKind, "")
 	if err != nil {
 		return err
@@ -285,7 +386,7 @@ func (e *etcd) reconcileSnapshots(ctx context.Context, clients *kube.Clients) er
 		wanted[name] = true
 		err := clients.Apply(ctx, &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "k3s.cattle.io/v1", "kind": "ETCDSnapshotFile",
-			"metadata": map[string]any{"name": name, "labels": map[string]any{nodeLabel: e.config.NodeName}},
+			"metadata": map[string]any{"name": name, "labels": map[string]any{nodeLabel: place}},
 			"spec":     map[string]any{"snapshotName": one.Name, "nodeName": one.Node, "location": one.Location},
 			"status":   map[string]any{"readyToUse": true, "size": fmt.Sprint(one.Size), "creationTime": one.Created.Format(time.RFC3339)},
 		}}, "k3s")
@@ -293,7 +394,7 @@ func (e *etcd) reconcileSnapshots(ctx context.Context, clients *kube.Clients) er
 			return err
 		}
 	}
-	objects, err := resource.List(ctx, metav1.ListOptions{LabelSelector: nodeLabel + "=" + e.config.NodeName})
+	objects, err := resource.List(ctx, metav1.ListOptions{LabelSelector: nodeLabel + "=" + place})
 	if err != nil {
 		return err
 	}
