@@ -83,6 +83,7 @@ STAGES = (
     Stage("molecule k3s_operations", "tests/scenario.sh molecule test -s k3s_operations", "50 min", ALL),
     Stage("molecule k3s_agents", "tests/scenario.sh molecule test -s k3s_agents", "15 min", ALL),
     Stage("molecule k3s_datastore", "tests/scenario.sh molecule test -s k3s_datastore", "15 min", ALL),
+    Stage("molecule k3s_dual_stack", "tests/scenario.sh molecule test -s k3s_dual_stack", "15 min", ALL),
     Stage(
         "external services", "tests/scenario.sh pytest tests/integration/site/test_external_services.py", "6 min", ALL
     ),

@@ -111,6 +111,31 @@ def nodes(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
     return {node["metadata"]["name"]: node for node in json.loads(kubectl("get", "nodes", "--output=json"))["items"]}
 
 
+def web_server(machine: Machine, label: str) -> dict[str, Any]:
+    """A pod on the machine's node that answers on port 80 with its name, which is the node's."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": machine.node, "labels": {"app": label}},
+        "spec": {
+            "nodeName": machine.node,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "web",
+                    "image": "docker.io/rancher/mirrored-library-busybox:1.37.0",
+                    "command": ["sh", "-c", "mkdir /www && hostname >/www/index.html && exec httpd -f -h /www"],
+                }
+            ],
+        },
+    }
+
+
+def fetch(address: str, port: int = 80) -> str:
+    """A command for a pod that prints what such a server answers at an address."""
+    return f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 10 {address} {port} | tail -n 1"
+
+
 def condition(node: dict[str, Any], kind: str) -> str | None:
     """The status of one condition of a node, None without it."""
     return next((entry["status"] for entry in node["status"]["conditions"] if entry["type"] == kind), None)

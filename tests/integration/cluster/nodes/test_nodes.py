@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..conftest import Kubectl, Machine, condition
+from ..conftest import Kubectl, Machine, condition, fetch, web_server
 
 ROLE = "node-role.kubernetes.io/"
 PODS = "cluster-test"
@@ -48,25 +48,7 @@ def test_members_of_etcd_vote(servers: list[Machine], nodes: dict[str, dict[str,
 @pytest.fixture(scope="module")
 def pods(machines: list[Machine], kubectl: Kubectl) -> Any:
     """One web server on each node, by the node's name: its pod's address."""
-    manifests = [
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": machine.node, "labels": {"app": PODS}},
-            "spec": {
-                "nodeName": machine.node,
-                "terminationGracePeriodSeconds": 0,
-                "containers": [
-                    {
-                        "name": "web",
-                        "image": "docker.io/rancher/mirrored-library-busybox:1.37.0",
-                        "command": ["sh", "-c", "mkdir /www && hostname >/www/index.html && exec httpd -f -h /www"],
-                    }
-                ],
-            },
-        }
-        for machine in machines
-    ]
+    manifests = [web_server(machine, PODS) for machine in machines]
     kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
     try:
         kubectl("wait", "pod", f"--selector=app={PODS}", "--for=condition=Ready", "--timeout=180s")
@@ -77,9 +59,8 @@ def pods(machines: list[Machine], kubectl: Kubectl) -> Any:
 
 
 def test_pods_reach_each_other_and_names_from_every_node(pods: dict[str, str], kubectl: Kubectl) -> None:
-    fetch = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 10 $address 80 | tail -n 1"
     resolve = "nslookup kubernetes.default.svc.cluster.local"
-    script = f"for address in {' '.join(pods.values())}; do {fetch}; done; {resolve}"
+    script = "; ".join([*map(fetch, pods.values()), resolve])
     for source in pods:
         answer = kubectl("exec", source, "--", "sh", "-c", script)
         assert answer.splitlines()[: len(pods)] == list(pods), f"from {source}: {answer}"

@@ -49,7 +49,7 @@ func main() {
 			client.Close()
 			continue
 		}
-		go forward(client.(*net.TCPConn), targets)
+		go forward(client.(*net.TCPConn), sameFamily(targets, client.RemoteAddr()))
 	}
 }
 
@@ -79,6 +79,22 @@ func allowed(ranges []netip.Prefix, remote net.Addr) bool {
 		}
 	}
 	return false
+}
+
+// sameFamily are the targets of the caller's family: a rule of iptables leads from no family to the other one.
+func sameFamily(targets []string, remote net.Addr) []string {
+	caller, err := netip.ParseAddrPort(remote.String())
+	if err != nil {
+		return nil
+	}
+	var same []string
+	for _, target := range targets {
+		place, err := netip.ParseAddrPort(target)
+		if err == nil && place.Addr().Is4() == caller.Addr().Unmap().Is4() {
+			same = append(same, target)
+		}
+	}
+	return same
 }
 
 func forward(client *net.TCPConn, targets []string) {

@@ -18,25 +18,31 @@ import (
 	"time"
 
 	"flyte.onprem/testbed/k3s/internal/certs"
+	"flyte.onprem/testbed/k3s/internal/families"
 	"flyte.onprem/testbed/k3s/internal/logs"
 	"flyte.onprem/testbed/k3s/internal/options"
 	"flyte.onprem/testbed/k3s/internal/supervisor"
+	netutils "k8s.io/utils/net"
 	"sigs.k8s.io/yaml"
 )
 
 // Node is what the agent has to know; paths are K3S.md section 3b.
 type Node struct {
-	Data, Bin               string
-	Name, IP                string
-	ClusterCIDR, ClusterDNS string
-	ClusterDomain           string
-	PauseImage, Snapshotter string
-	RegistriesFile          string
-	ResolvConf              string
-	Labels, Taints          []string
-	ServiceLB               bool
+	Data, Bin string
+	Name      string
+	// IPs are an address, or one of each family.
+	IPs                        []net.IP
+	ClusterCIDRs, ServiceCIDRs []*net.IPNet
+	ClusterDNS                 []net.IP
+	ClusterDomain              string
+	PauseImage, Snapshotter    string
+	RegistriesFile             string
+	ResolvConf                 string
+	Labels, Taints             []string
+	ServiceLB, CCM             bool
 	// FlannelBackend is vxlan, host-gw or none.
 	FlannelBackend         string
+	FlannelIPv6Masq        bool
 	ProtectKernel          bool
 	Verbosity              string
 	KubeletArgs, ProxyArgs []string
@@ -45,7 +51,7 @@ type Node struct {
 
 // Fill takes a node's own settings from the options that server and agent share.
 func (n *Node) Fill(values *options.Values) (err error) {
-	if n.Name, n.IP, err = Identity(values); err != nil {
+	if n.Name, n.IPs, err = Identity(values); err != nil {
 		return err
 	}
 	if n.Snapshotter = values.String("snapshotter"); n.Snapshotter != "overlayfs" && n.Snapshotter != "native" {
@@ -60,8 +66,10 @@ func (n *Node) Fill(values *options.Values) (err error) {
 
 // Join takes what the cluster decides.
 func (n *Node) Join(cluster ClusterConfig) {
-	n.ClusterCIDR, n.ClusterDNS, n.ClusterDomain = cluster.ClusterCIDR, cluster.ClusterDNS, cluster.ClusterDomain
-	n.FlannelBackend, n.ServiceLB, n.DisableProxy = cluster.FlannelBackend, !cluster.DisableServiceLB, cluster.DisableKubeProxy
+	n.ClusterCIDRs, n.ServiceCIDRs = cluster.ClusterCIDRs, cluster.ServiceCIDRs
+	n.ClusterDNS, n.ClusterDomain = cluster.ClusterDNS, cluster.ClusterDomain
+	n.FlannelBackend, n.FlannelIPv6Masq = cluster.FlannelBackend, cluster.FlannelIPv6Masq
+	n.ServiceLB, n.CCM, n.DisableProxy = !cluster.DisableServiceLB, !cluster.DisableCCM, cluster.DisableKubeProxy
 }
 
 // Directories makes those below D/agent.
@@ -87,19 +95,26 @@ func (n *Node) path(parts ...string) string {
 	return filepath.Join(append([]string{n.Data, "agent"}, parts...)...)
 }
 
+// sysctls are the kernel's switches that have to be on (k3s-io/k3s pkg/agent/syssetup/setup.go).
+func (n *Node) sysctls() []string {
+	names := []string{
+		"net/ipv4/conf/all/forwarding", "net/ipv4/conf/default/forwarding", "net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables",
+	}
+	if families.Of(netutils.IPv6, n.ClusterCIDRs) == nil {
+		return names
+	}
+	return append(names, "net/ipv6/conf/all/forwarding", "net/ipv6/conf/default/forwarding", "net/core/devconf_inherit_init_net",
+		"net/bridge/bridge-nf-call-ip6tables")
+}
+
 // Prepare sets the kernel's switches and writes the configuration of containerd and kubelet.
 func (n *Node) Prepare() error {
-	for name, value := range map[string]string{
-		"net/ipv4/conf/all/forwarding":       "1",
-		"net/ipv4/conf/default/forwarding":   "1",
-		"net/ipv4/ip_forward":                "1",
-		"net/bridge/bridge-nf-call-iptables": "1",
-	} {
+	for _, name := range n.sysctls() {
 		file := filepath.Join("/proc/sys", name)
-		if current, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(current)) == value {
+		if current, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(current)) == "1" {
 			continue
 		}
-		if err := os.WriteFile(file, []byte(value), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte("1"), 0o644); err != nil {
 			logs.Errorf("Failed to set sysctl: %v", err)
 		}
 	}
@@ -220,9 +235,9 @@ func (n *Node) writeKubelet() error {
 	}
 	content, err := yaml.Marshal(map[string]any{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-		"address":       "0.0.0.0",
+		"address":       n.everywhere(),
 		"cgroupDriver":  "cgroupfs",
-		"clusterDNS":    []string{n.ClusterDNS},
+		"clusterDNS":    families.Texts(n.ClusterDNS),
 		"clusterDomain": n.ClusterDomain,
 		"authentication": map[string]any{"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": true, "cacheTTL": "2m0s"},
 			"x509": map[string]any{"clientCAFile": n.path("client-ca.crt")}},
@@ -231,7 +246,7 @@ func (n *Node) writeKubelet() error {
 		"evictionHard":             map[string]any{"imagefs.available": "5%", "nodefs.available": "5%"},
 		"evictionMinimumReclaim":   map[string]any{"imagefs.available": "10%", "nodefs.available": "10%"},
 		"failSwapOn":               false,
-		"healthzBindAddress":       "127.0.0.1",
+		"healthzBindAddress":       n.loopback(),
 		"healthzPort":              10248,
 		"port":                     10250,
 		"readOnlyPort":             0,
@@ -288,46 +303,71 @@ func (n *Node) ctr(ctx context.Context, arguments ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, filepath.Join(n.Bin, "ctr"), append([]string{"-a", ContainerdAddress, "-n", "k8s.io"}, arguments...)...)
 }
 
-// StartKubelet runs kubelet and kube-proxy.
-func (n *Node) StartKubelet(group *supervisor.Group) error {
+// everywhere and loopback are where the node's components listen, of its primary family.
+func (n *Node) everywhere() string {
+	if netutils.IsIPv6(n.IPs[0]) {
+		return "::"
+	}
+	return "0.0.0.0"
+}
+
+func (n *Node) loopback() string {
+	if netutils.IsIPv6(n.IPs[0]) {
+		return "::1"
+	}
+	return "127.0.0.1"
+}
+
+func (n *Node) kubeletArguments() map[string]string {
 	arguments := map[string]string{
 		"config-dir":        n.path("etc", "kubelet.conf.d"),
 		"hostname-override": n.Name,
 		"kubeconfig":        n.path("kubelet.kubeconfig"),
-		"node-ip":           n.IP,
 		"node-labels":       strings.Join(append([]string{"node.kubernetes.io/instance-type=k3s"}, n.Labels...), ","),
 		"root-dir":          "/var/lib/kubelet",
 		"v":                 n.Verbosity,
 	}
+	// Another cloud provider may not take two addresses: k3s leaves them to kubelet-arg then.
+	if n.CCM || len(n.IPs) == 1 {
+		arguments["node-ip"] = families.Join(n.IPs)
+	}
 	if len(n.Taints) > 0 {
 		arguments["register-with-taints"] = strings.Join(n.Taints, ",")
 	}
-	for _, argument := range n.KubeletArgs {
-		name, _, _ := strings.Cut(strings.TrimLeft(argument, "-"), "=")
-		if name == "config" || name == "config-dir" {
-			return fmt.Errorf("stand-in: kubelet-arg %s is not implemented; put a file into %s", name, n.path("etc", "kubelet.conf.d"))
-		}
-	}
-	program := supervisor.Program{Name: "kubelet", Path: filepath.Join(n.Bin, "kubelet"), Arguments: options.MergeArguments(arguments, n.KubeletArgs)}
-	if err := group.Start(program); err != nil {
-		return err
-	}
-	if n.DisableProxy {
-		return nil
-	}
-	proxy := map[string]string{
-		"bind-address":                      "127.0.0.1",
-		"cluster-cidr":                      n.ClusterCIDR,
-		"healthz-bind-address":              "127.0.0.1",
+	return arguments
+}
+
+func (n *Node) proxyArguments() map[string]string {
+	return map[string]string{
+		"bind-address":                      n.loopback(),
+		"cluster-cidr":                      families.Join(n.ClusterCIDRs),
+		"healthz-bind-address":              n.loopback(),
 		"hostname-override":                 n.Name,
 		"kubeconfig":                        n.path("kubeproxy.kubeconfig"),
-		"metrics-bind-address":              "127.0.0.1",
+		"metrics-bind-address":              n.loopback(),
 		"proxy-mode":                        "iptables",
 		"v":                                 n.Verbosity,
 		"conntrack-max-per-core":            "0",
 		"conntrack-tcp-timeout-established": "0s",
 		"conntrack-tcp-timeout-close-wait":  "0s",
 	}
+}
+
+// StartKubelet runs kubelet and kube-proxy.
+func (n *Node) StartKubelet(group *supervisor.Group) error {
+	for _, argument := range n.KubeletArgs {
+		name, _, _ := strings.Cut(strings.TrimLeft(argument, "-"), "=")
+		if name == "config" || name == "config-dir" {
+			return fmt.Errorf("stand-in: kubelet-arg %s is not implemented; put a file into %s", name, n.path("etc", "kubelet.conf.d"))
+		}
+	}
+	program := supervisor.Program{Name: "kubelet", Path: filepath.Join(n.Bin, "kubelet"), Arguments: options.MergeArguments(n.kubeletArguments(), n.KubeletArgs)}
+	if err := group.Start(program); err != nil {
+		return err
+	}
+	if n.DisableProxy {
+		return nil
+	}
 	return group.Start(supervisor.Program{Name: "kube-proxy", Path: filepath.Join(n.Bin, "kube-proxy"),
-		Arguments: options.MergeArguments(proxy, n.ProxyArgs), Grace: 3 * time.Second})
+		Arguments: options.MergeArguments(n.proxyArguments(), n.ProxyArgs), Grace: 3 * time.Second})
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -23,6 +24,7 @@ import (
 
 	"flyte.onprem/testbed/k3s/internal/access"
 	"flyte.onprem/testbed/k3s/internal/certs"
+	"flyte.onprem/testbed/k3s/internal/families"
 	"flyte.onprem/testbed/k3s/internal/kube"
 	"flyte.onprem/testbed/k3s/internal/logs"
 	"flyte.onprem/testbed/k3s/internal/options"
@@ -40,9 +42,13 @@ const (
 // ClusterConfig is a server's answer to /v1-k3s/config. The real one sends its whole configuration; these are the parts that
 // this program reads.
 type ClusterConfig struct {
-	ClusterCIDR, ClusterDNS, ClusterDomain string
-	FlannelBackend                         string
-	DisableKubeProxy, DisableServiceLB     bool
+	ClusterCIDRs, ServiceCIDRs         []*net.IPNet
+	ClusterDNS                         []net.IP
+	ClusterDomain                      string
+	FlannelBackend                     string
+	FlannelIPv6Masq                    bool
+	DisableKubeProxy, DisableServiceLB bool
+	DisableCCM                         bool
 	// Critical are the options that servers compare.
 	Critical map[string]string
 }
@@ -134,6 +140,9 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	}
 	local := fmt.Sprintf("https://127.0.0.1:%d", port)
 	if err := c.configure(ctx, local); err != nil {
+		return err
+	}
+	if err := families.Check(c.Node.ClusterCIDRs, c.Node.ServiceCIDRs, c.Node.IPs); err != nil {
 		return err
 	}
 	if err := c.Node.Prepare(); err != nil {
@@ -233,7 +242,7 @@ func (c *Config) get(local string) error {
 	if err != nil {
 		return err
 	}
-	header := http.Header{HeaderName: {c.Node.Name}, HeaderPassword: {password}, HeaderIP: {c.Node.IP}}
+	header := http.Header{HeaderName: {c.Node.Name}, HeaderPassword: {password}, HeaderIP: {families.Join(c.Node.IPs)}}
 	for _, name := range []string{"serving-kubelet", "client-kubelet", "client-kube-proxy", "client-k3s-controller"} {
 		if err := c.certificate(info, name, header); err != nil {
 			return err

@@ -16,60 +16,79 @@ import (
 	"strings"
 
 	"flyte.onprem/testbed/k3s/internal/certs"
+	"flyte.onprem/testbed/k3s/internal/families"
 	"flyte.onprem/testbed/k3s/internal/options"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	netutils "k8s.io/utils/net"
 )
 
 // PasswordFile is what a node proves its name with (K3S.md section 3b).
 const PasswordFile = "/etc/rancher/node/password"
 
-// Identity is a node's name and address. Without an address of its own it is that of the default route, or of the
-// interface that flannel-iface names.
-func Identity(values *options.Values) (name, address string, err error) {
+// Identity is a node's name and addresses. Without addresses of its own it has those of the default routes, or of the interface
+// that flannel-iface names (k3s-io/k3s pkg/util/net.go).
+func Identity(values *options.Values) (name string, addresses []net.IP, err error) {
 	if name = strings.ToLower(values.String("node-name")); name == "" {
 		host, err := os.Hostname()
 		if err != nil {
-			return "", "", err
+			return "", nil, err
 		}
 		name = strings.ToLower(host)
 	}
-	given := values.SplitList("node-ip")
-	if len(given) > 1 {
-		return "", "", errors.New("stand-in: more than one node-ip is not implemented")
-	}
-	if len(given) == 1 {
-		if net.ParseIP(given[0]) == nil {
-			return "", "", fmt.Errorf("invalid node-ip %s", given[0])
+	if given := values.SplitList("node-ip"); len(given) > 0 {
+		if addresses, err = families.Addresses(given); err != nil {
+			err = fmt.Errorf("invalid node-ip: %w", err)
 		}
-		return name, given[0], nil
+		return name, addresses, err
 	}
 	if iface := values.String("flannel-iface"); iface != "" {
-		address, err := interfaceAddress(iface)
-		return name, address, err
+		if addresses, err = interfaceAddresses(iface); err != nil {
+			err = fmt.Errorf("interface %s does not have a correct global unicast ip: %w", iface, err)
+		}
+		return name, addresses, err
 	}
 	// Without a default route this fails as in k3s.
-	chosen, err := utilnet.ChooseHostInterface()
+	first, err := utilnet.ChooseHostInterface()
 	if err != nil {
-		return "", "", err
+		return "", nil, err
 	}
-	return name, chosen.String(), nil
-}
-
-func interfaceAddress(name string) (string, error) {
-	found, err := net.InterfaceByName(name)
-	if err != nil {
-		return "", fmt.Errorf("unable to find interface %s: %w", name, err)
-	}
-	addresses, err := found.Addrs()
-	if err != nil {
-		return "", err
-	}
-	for _, address := range addresses {
-		if network, ok := address.(*net.IPNet); ok && network.IP.To4() != nil {
-			return network.IP.String(), nil
+	addresses = []net.IP{first}
+	if netutils.IsIPv4(first) {
+		if second, err := utilnet.ResolveBindAddress(net.IPv6loopback); err == nil && !second.Equal(first) {
+			addresses = append(addresses, second)
 		}
 	}
-	return "", fmt.Errorf("no IPv4 address found for interface %s", name)
+	return name, addresses, nil
+}
+
+// interfaceAddresses are the address of IPv4 and the first one of IPv6.
+func interfaceAddresses(name string) ([]net.IP, error) {
+	found, err := net.InterfaceByName(name)
+	if err != nil {
+		return nil, err
+	}
+	all, err := found.Addrs()
+	if err != nil {
+		return nil, err
+	}
+	var first, second []net.IP
+	for _, address := range all {
+		network, ok := address.(*net.IPNet)
+		switch {
+		case !ok || !network.IP.IsGlobalUnicast():
+		case netutils.IsIPv4(network.IP):
+			first = append(first, network.IP)
+		case len(second) == 0:
+			second = append(second, network.IP)
+		}
+	}
+	if len(first) > 1 {
+		return nil, fmt.Errorf("multiple global unicast addresses defined for %s, please set ip from one of %v", name, first)
+	}
+	if first = append(first, second...); len(first) == 0 {
+		return nil, fmt.Errorf("can't find ip for interface %s", name)
+	}
+	return first, nil
 }
 
 // EnsurePassword reads or makes the node's password.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"flyte.onprem/testbed/k3s/internal/families"
 	"flyte.onprem/testbed/k3s/internal/kube"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,9 +27,10 @@ func KeepMarks(ctx context.Context, clients *kube.Clients, node *Node, arguments
 		key, value, _ := strings.Cut(label, "=")
 		labels[key] = value
 	}
+	addresses := families.Join(node.IPs)
 	annotations := map[string]string{
-		"k3s.io/hostname": node.Name, "k3s.io/internal-ip": node.IP, "k3s.io/node-args": string(given), "k3s.io/node-env": string(shown),
-		"alpha.kubernetes.io/provided-node-ip": node.IP,
+		"k3s.io/hostname": node.Name, "k3s.io/internal-ip": addresses, "k3s.io/node-args": string(given), "k3s.io/node-env": string(shown),
+		"alpha.kubernetes.io/provided-node-ip": addresses,
 	}
 	clients.Loop(ctx, "agent", 30*time.Second, func(ctx context.Context) error {
 		found, err := clients.Typed.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	netutils "k8s.io/utils/net"
 )
 
 // Controller works for one server.
@@ -129,7 +130,6 @@ func (c *Controller) nodeHosts(ctx context.Context, nodes []corev1.Node) error {
 		for _, address := range node.Status.Addresses {
 			if address.Type == corev1.NodeInternalIP {
 				lines = append(lines, address.Address+" "+node.Name)
-				break
 			}
 		}
 	}
@@ -185,6 +185,11 @@ func (c *Controller) keepAPIEndpoints(ctx context.Context, nodes []corev1.Node) 
 		addresses = append(addresses, map[string]any{"ip": address})
 		endpoints = append(endpoints, map[string]any{"addresses": []any{address}, "conditions": map[string]any{"ready": true}})
 	}
+	// The API has one address, of the servers' primary family.
+	kind := discoveryv1.AddressTypeIPv4
+	if netutils.IsIPv6String(c.APIAddress) {
+		kind = discoveryv1.AddressTypeIPv6
+	}
 	port := map[string]any{"name": "https", "port": int64(c.APIPort), "protocol": "TCP"}
 	for _, object := range []map[string]any{
 		{
@@ -193,7 +198,7 @@ func (c *Controller) keepAPIEndpoints(ctx context.Context, nodes []corev1.Node) 
 			"subsets":  []any{map[string]any{"addresses": addresses, "ports": []any{port}}},
 		},
 		{
-			"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+			"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": string(kind),
 			"metadata":  map[string]any{"name": "kubernetes", "namespace": "default", "labels": map[string]any{discoveryv1.LabelServiceName: "kubernetes"}},
 			"endpoints": endpoints,
 			"ports":     []any{port},

@@ -238,12 +238,13 @@ func (v *Values) List(name string) []string {
 	return v.set[name]
 }
 
-// SplitList is a List whose items k3s itself splits at commas (tls-san, cluster-cidr, disable and a few more).
+// SplitList is a List whose items k3s itself splits at commas (tls-san, cluster-cidr, disable and a few more). A blank beside a
+// comma stays, and is part of what is wrong with an address then.
 func (v *Values) SplitList(name string) []string {
 	var items []string
 	for _, item := range v.List(name) {
 		for _, part := range strings.Split(item, ",") {
-			if part = strings.TrimSpace(part); part != "" {
+			if part != "" {
 				items = append(items, part)
 			}
 		}

@@ -6,6 +6,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"strings"
 
 	"flyte.onprem/testbed/k3s/internal/agent"
+	"flyte.onprem/testbed/k3s/internal/families"
 	"flyte.onprem/testbed/k3s/internal/options"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	netutils "k8s.io/utils/net"
@@ -27,15 +29,15 @@ type Config struct {
 	Data, Bin         string
 	Node              *agent.Node
 	NodeName          string
-	NodeIP            string
+	NodeIPs           []net.IP
 	BindAddress       string
 	Port              int
 	APIServerPort     int
 	AdvertiseAddress  string
 	AdvertisePort     int
-	ClusterCIDR       string
-	ServiceCIDR       string
-	ClusterDNS        string
+	ClusterCIDRs      []*net.IPNet
+	ServiceCIDRs      []*net.IPNet
+	ClusterDNS        []net.IP
 	ClusterDomain     string
 	APIServiceAddress string
 	Disabled          map[string]bool
@@ -77,33 +79,16 @@ func NewConfig(values *options.Values, version string) (*Config, error) {
 		return nil, err
 	}
 	for _, name := range values.SplitList("disable") {
-		config.Disabled[name] = true
+		config.Disabled[strings.TrimSpace(name)] = true
 	}
 
-	var err error
-	if config.ClusterCIDR, err = network(values, "cluster-cidr", "10.42.0.0/16"); err != nil {
+	config.Node = &agent.Node{Data: config.Data}
+	if err := config.Node.Fill(values); err != nil {
 		return nil, err
 	}
-	if config.ServiceCIDR, err = network(values, "service-cidr", "10.43.0.0/16"); err != nil {
+	config.NodeName, config.NodeIPs = config.Node.Name, config.Node.IPs
+	if err := config.networks(); err != nil {
 		return nil, err
-	}
-	_, services, _ := net.ParseCIDR(config.ServiceCIDR)
-	api, err := netutils.GetIndexedIP(services, 1)
-	if err != nil {
-		return nil, err
-	}
-	config.APIServiceAddress = api.String()
-	if given := values.SplitList("cluster-dns"); len(given) > 0 {
-		config.ClusterDNS = given[0]
-	} else {
-		dns, err := netutils.GetIndexedIP(services, 10)
-		if err != nil {
-			return nil, err
-		}
-		config.ClusterDNS = dns.String()
-	}
-	if net.ParseIP(config.ClusterDNS) == nil {
-		return nil, fmt.Errorf("invalid cluster-dns address %s", config.ClusterDNS)
 	}
 	if _, err := utilnet.ParsePortRange(values.String("service-node-port-range")); err != nil {
 		return nil, fmt.Errorf("invalid port range %s: %w", values.String("service-node-port-range"), err)
@@ -126,14 +111,9 @@ func NewConfig(values *options.Values, version string) (*Config, error) {
 		}
 	}
 
-	config.Node = &agent.Node{Data: config.Data}
-	if err := config.Node.Fill(values); err != nil {
-		return nil, err
-	}
-	config.NodeName, config.NodeIP = config.Node.Name, config.Node.IP
 	config.Node.Join(config.shared())
 	if config.AdvertiseAddress = values.String("advertise-address"); config.AdvertiseAddress == "" {
-		config.AdvertiseAddress = config.NodeIP
+		config.AdvertiseAddress = config.nodeIP()
 	}
 	if config.AdvertisePort = values.Int("advertise-port"); config.AdvertisePort == 0 {
 		config.AdvertisePort = config.Port
@@ -141,19 +121,51 @@ func NewConfig(values *options.Values, version string) (*Config, error) {
 	return config, nil
 }
 
-func network(values *options.Values, option, normal string) (string, error) {
-	given := values.SplitList(option)
-	if len(given) == 0 {
-		return normal, nil
+// networks works out those of pods and Services, and the fixed addresses in the latter. The Service "kubernetes" has one
+// address alone, of the primary family; DNS has one of each.
+func (c *Config) networks() (err error) {
+	pods, services := "10.42.0.0/16", "10.43.0.0/16"
+	if netutils.IsIPv6(c.NodeIPs[0]) {
+		pods, services = "fd00:42::/56", "fd00:43::/112"
 	}
-	if len(given) > 1 {
-		return "", fmt.Errorf("stand-in: more than one %s (dual-stack) is not implemented", option)
+	if c.ClusterCIDRs, err = families.Networks("cluster-cidr", c.Values.SplitList("cluster-cidr"), pods); err != nil {
+		return err
 	}
-	if _, _, err := net.ParseCIDR(given[0]); err != nil {
-		return "", fmt.Errorf("invalid %s %s: %w", option, given[0], err)
+	if c.ServiceCIDRs, err = families.Networks("service-cidr", c.Values.SplitList("service-cidr"), services); err != nil {
+		return err
 	}
-	return given[0], nil
+	api, err := netutils.GetIndexedIP(c.ServiceCIDRs[0], 1)
+	if err != nil {
+		return err
+	}
+	c.APIServiceAddress = api.String()
+	for _, text := range c.Values.SplitList("cluster-dns") {
+		address := net.ParseIP(text)
+		if address == nil {
+			return fmt.Errorf("invalid cluster-dns address %s", text)
+		}
+		c.ClusterDNS = append(c.ClusterDNS, address)
+	}
+	if len(c.ClusterDNS) == 0 {
+		for _, network := range c.ServiceCIDRs {
+			address, err := netutils.GetIndexedIP(network, 10)
+			if err != nil {
+				return fmt.Errorf("cannot configure default cluster-dns address: %w", err)
+			}
+			c.ClusterDNS = append(c.ClusterDNS, address)
+		}
+	}
+	if err := families.Check(c.ClusterCIDRs, c.ServiceCIDRs, c.NodeIPs); err != nil {
+		return err
+	}
+	if families.Of(netutils.IPv4, c.ClusterCIDRs) == nil {
+		return errors.New("stand-in: a cluster with IPv6 alone is not implemented")
+	}
+	return nil
 }
+
+// nodeIP is the node's address of its primary family: etcd and the API have no other.
+func (c *Config) nodeIP() string { return c.NodeIPs[0].String() }
 
 // server and agent are paths below D/server and D/agent.
 func (c *Config) server(parts ...string) string {

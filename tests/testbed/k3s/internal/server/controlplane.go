@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"flyte.onprem/testbed/k3s/internal/families"
 	"flyte.onprem/testbed/k3s/internal/kube"
 	"flyte.onprem/testbed/k3s/internal/options"
 	"flyte.onprem/testbed/k3s/internal/supervisor"
@@ -66,6 +67,11 @@ func (c *Config) datastoreEnvironment() []string {
 // startAPIServer runs the apiserver on loopback behind the listener of this process. Its own upkeep of the Service
 // "kubernetes" is off, for it would publish that inner port: nodes.KeepAPIEndpoint does it.
 func (c *Config) startAPIServer(group *supervisor.Group) error {
+	arguments := options.MergeArguments(c.apiServerArguments(), c.Values.List("kube-apiserver-arg"))
+	return group.Start(c.component("kube-apiserver", arguments))
+}
+
+func (c *Config) apiServerArguments() map[string]string {
 	tls := func(name string) string { return c.server("tls", name) }
 	arguments := map[string]string{
 		"advertise-address":                  c.AdvertiseAddress,
@@ -97,7 +103,7 @@ func (c *Config) startAPIServer(group *supervisor.Group) error {
 		"service-account-issuer":             "https://kubernetes.default.svc." + c.ClusterDomain,
 		"service-account-key-file":           tls("service.key"),
 		"service-account-signing-key-file":   tls("service.current.key"),
-		"service-cluster-ip-range":           c.ServiceCIDR,
+		"service-cluster-ip-range":           families.Join(c.ServiceCIDRs),
 		"service-node-port-range":            c.Values.String("service-node-port-range"),
 		"storage-backend":                    "etcd3",
 		"tls-cert-file":                      tls("serving-kube-apiserver.crt"),
@@ -112,7 +118,7 @@ func (c *Config) startAPIServer(group *supervisor.Group) error {
 	if c.Values.Bool("secrets-encryption") {
 		arguments["encryption-provider-config"] = c.server("cred", "encryption-config.json")
 	}
-	return group.Start(c.component("kube-apiserver", options.MergeArguments(arguments, c.Values.List("kube-apiserver-arg"))))
+	return arguments
 }
 
 // hasPeers tells whether there may be other servers; without them there is no one to elect.
@@ -120,14 +126,38 @@ func (c *Config) hasPeers() bool { return c.etcd != nil || c.Values.String("data
 
 // startControllers runs controller manager and scheduler.
 func (c *Config) startControllers(group *supervisor.Group) error {
+	manager := options.MergeArguments(c.managerArguments(), c.Values.List("kube-controller-manager-arg"))
+	if err := group.Start(c.component("kube-controller-manager", manager)); err != nil {
+		return err
+	}
+	if c.Values.Bool("disable-scheduler") {
+		return nil
+	}
+	kubeconfig := c.server("cred", "scheduler.kubeconfig")
+	scheduler := map[string]string{
+		"authentication-kubeconfig": kubeconfig,
+		"authorization-kubeconfig":  kubeconfig,
+		"bind-address":              loopback,
+		"kubeconfig":                kubeconfig,
+		"leader-elect":              strconv.FormatBool(c.hasPeers()),
+		"profiling":                 "false",
+		"secure-port":               "10259",
+		"v":                         c.verbosity(),
+	}
+	return group.Start(c.component("kube-scheduler", options.MergeArguments(scheduler, c.Values.List("kube-scheduler-arg"))))
+}
+
+// managerArguments leave the size of a node's share to the defaults, 24 and 64 bits: other ones come by kube-controller-manager-arg
+// (node-cidr-mask-size-ipv4, node-cidr-mask-size-ipv6).
+func (c *Config) managerArguments() map[string]string {
 	tls := func(name string) string { return c.server("tls", name) }
 	kubeconfig := c.server("cred", "controller.kubeconfig")
-	manager := map[string]string{
+	return map[string]string{
 		"allocate-node-cidrs":       "true",
 		"authentication-kubeconfig": kubeconfig,
 		"authorization-kubeconfig":  kubeconfig,
 		"bind-address":              loopback,
-		"cluster-cidr":              c.ClusterCIDR,
+		"cluster-cidr":              families.Join(c.ClusterCIDRs),
 		"cluster-signing-kube-apiserver-client-cert-file": tls("client-ca.crt"),
 		"cluster-signing-kube-apiserver-client-key-file":  tls("client-ca.key"),
 		"cluster-signing-kubelet-client-cert-file":        tls("client-ca.crt"),
@@ -144,28 +174,10 @@ func (c *Config) startControllers(group *supervisor.Group) error {
 		"root-ca-file":                                    tls("server-ca.crt"),
 		"secure-port":                                     "10257",
 		"service-account-private-key-file":                tls("service.current.key"),
-		"service-cluster-ip-range":                        c.ServiceCIDR,
+		"service-cluster-ip-range":                        families.Join(c.ServiceCIDRs),
 		"use-service-account-credentials":                 "true",
 		"v":                                               c.verbosity(),
 	}
-	if err := group.Start(c.component("kube-controller-manager", options.MergeArguments(manager, c.Values.List("kube-controller-manager-arg")))); err != nil {
-		return err
-	}
-	if c.Values.Bool("disable-scheduler") {
-		return nil
-	}
-	kubeconfig = c.server("cred", "scheduler.kubeconfig")
-	scheduler := map[string]string{
-		"authentication-kubeconfig": kubeconfig,
-		"authorization-kubeconfig":  kubeconfig,
-		"bind-address":              loopback,
-		"kubeconfig":                kubeconfig,
-		"leader-elect":              strconv.FormatBool(c.hasPeers()),
-		"profiling":                 "false",
-		"secure-port":               "10259",
-		"v":                         c.verbosity(),
-	}
-	return group.Start(c.component("kube-scheduler", options.MergeArguments(scheduler, c.Values.List("kube-scheduler-arg"))))
 }
 
 // apiReady asks the apiserver itself.

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -54,8 +55,8 @@ func (e *etcd) directory(parts ...string) string {
 	return e.config.server(append([]string{"db", "etcd"}, parts...)...)
 }
 
-func (e *etcd) peerURL() string   { return fmt.Sprintf("https://%s:2380", e.config.NodeIP) }
-func (e *etcd) clientURL() string { return fmt.Sprintf("https://%s:2379", e.config.NodeIP) }
+func (e *etcd) peerURL() string   { return "https://" + net.JoinHostPort(e.config.nodeIP(), "2380") }
+func (e *etcd) clientURL() string { return "https://" + net.JoinHostPort(e.config.nodeIP(), "2379") }
 
 // initialized tells whether this server has been a member before.
 func (e *etcd) initialized() bool {
@@ -130,7 +131,7 @@ func (e *etcd) start(group *supervisor.Group, cluster, state string, forceNew bo
 	tlsFile := func(name string) string { return e.config.server("tls", "etcd", name) }
 	metrics := "http://127.0.0.1:2381"
 	if e.config.Values.Bool("etcd-expose-metrics") {
-		metrics = "http://" + e.config.NodeIP + ":2381," + metrics
+		metrics = "http://" + net.JoinHostPort(e.config.nodeIP(), "2381") + "," + metrics
 	}
 	settings := map[string]any{
 		"name": e.name, "data-dir": e.directory(),
@@ -246,7 +247,7 @@ func (e *etcd) test(ctx context.Context) error {
 		}
 		found = append(found, describe(member))
 	}
-	return fmt.Errorf("this server is a not a member of the etcd cluster. Found %v, expect: %s=%s", found, e.name, e.config.NodeIP)
+	return fmt.Errorf("this server is a not a member of the etcd cluster. Found %v, expect: %s=%s", found, e.name, e.config.nodeIP())
 }
 
 func describe(member *etcdserverpb.Member) string {
@@ -328,10 +329,10 @@ func (e *etcd) add(ctx context.Context, info *access.Info) ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			if member.Name == "" && address.Hostname() == e.config.NodeIP {
+			if member.Name == "" && address.Hostname() == e.config.nodeIP() {
 				member.Name = e.name
 			}
-			known = known || member.Name == e.name && address.Hostname() == e.config.NodeIP
+			known = known || member.Name == e.name && address.Hostname() == e.config.nodeIP()
 			cluster = append(cluster, member.Name+"="+peer)
 		}
 		node := member.Name

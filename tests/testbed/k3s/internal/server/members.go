@@ -55,14 +55,14 @@ func (e *etcd) keepMembers(ctx context.Context, clients *kube.Clients) {
 }
 
 func (e *etcd) mark(ctx context.Context, clients *kube.Clients, node *corev1.Node) error {
-	if node.DeletionTimestamp == nil && (node.Annotations[etcdNodeName] != e.name || node.Annotations[etcdNodeAddress] != e.config.NodeIP ||
+	if node.DeletionTimestamp == nil && (node.Annotations[etcdNodeName] != e.name || node.Annotations[etcdNodeAddress] != e.config.nodeIP() ||
 		node.Labels[etcdLabel] != "true" || !slices.Contains(node.Finalizers, memberFinalizer)) {
 		finalizers := node.Finalizers
 		if !slices.Contains(finalizers, memberFinalizer) {
 			finalizers = append(finalizers, memberFinalizer)
 		}
 		if err := patch(ctx, clients, node.Name, map[string]any{"finalizers": finalizers, "labels": map[string]any{etcdLabel: "true"},
-			"annotations": map[string]any{etcdNodeName: e.name, etcdNodeAddress: e.config.NodeIP}}); err != nil {
+			"annotations": map[string]any{etcdNodeName: e.name, etcdNodeAddress: e.config.nodeIP()}}); err != nil {
 			return err
 		}
 	}

@@ -15,11 +15,13 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"flyte.onprem/testbed/k3s/internal/access"
 	"flyte.onprem/testbed/k3s/internal/certs"
+	"flyte.onprem/testbed/k3s/internal/families"
 	"flyte.onprem/testbed/k3s/internal/kube"
 )
 
@@ -97,15 +99,16 @@ func (c *Config) certificates() error {
 	}
 	names := []string{
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + c.ClusterDomain,
-		"localhost", loopback, "::1", c.APIServiceAddress, c.NodeName, c.NodeIP, c.AdvertiseAddress,
+		"localhost", loopback, "::1", c.APIServiceAddress, c.NodeName, c.AdvertiseAddress,
 	}
+	addresses := families.Texts(c.NodeIPs)
 	serving := certs.Leaf{File: c.server("tls", "serving-kube-apiserver"), CommonName: "kube-apiserver", Server: true,
-		Names: append(names, c.Values.SplitList("tls-san")...)}
+		Names: slices.Concat(names, addresses, c.Values.SplitList("tls-san"))}
 	if err := authorities["server-ca"].Ensure(serving); err != nil {
 		return err
 	}
 
-	own := []string{"localhost", loopback, c.NodeName, c.NodeIP}
+	own := append([]string{"localhost", loopback, c.NodeName}, addresses...)
 	for _, leaf := range []struct {
 		authority string
 		certs.Leaf
@@ -139,7 +142,7 @@ func (c *Config) certificates() error {
 		return err
 	}
 	kubelet = certs.Leaf{File: c.agent("serving-kubelet"), CommonName: c.NodeName, Server: true,
-		Names: []string{c.NodeName, "localhost", loopback, "::1", c.NodeIP}}
+		Names: append([]string{c.NodeName, "localhost", loopback, "::1"}, addresses...)}
 	if err := authorities["server-ca"].Ensure(kubelet); err != nil {
 		return err
 	}

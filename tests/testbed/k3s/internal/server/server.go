@@ -16,6 +16,7 @@ import (
 
 	"flyte.onprem/testbed/k3s/internal/addons"
 	"flyte.onprem/testbed/k3s/internal/agent"
+	"flyte.onprem/testbed/k3s/internal/families"
 	"flyte.onprem/testbed/k3s/internal/helmchart"
 	"flyte.onprem/testbed/k3s/internal/kube"
 	"flyte.onprem/testbed/k3s/internal/logs"
@@ -83,10 +84,7 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	if err := helmchart.Stage(c.server("static", "charts")); err != nil {
 		return err
 	}
-	words := map[string]string{
-		"CLUSTER_DNS": c.ClusterDNS, "CLUSTER_DOMAIN": c.ClusterDomain, "DEFAULT_LOCAL_STORAGE_PATH": c.localStorage(),
-	}
-	if err := addons.Stage(c.server("manifests"), words, c.Disabled); err != nil {
+	if err := addons.Stage(c.server("manifests"), c.words(), c.Disabled); err != nil {
 		return err
 	}
 	// Supervisor and API share a port that answers from early on.
@@ -274,6 +272,18 @@ func (c *Config) startLeadersControllers(ctx context.Context, clients *kube.Clie
 	if !c.Values.Bool("disable-cloud-controller") {
 		balancer := &servicelb.Controller{Clients: clients, Namespace: c.Values.String("servicelb-namespace"), Off: c.Disabled["servicelb"]}
 		go balancer.Run(ctx)
+	}
+}
+
+// words are those that stand for something in packaged manifests (K3S.md section 8).
+func (c *Config) words() map[string]string {
+	policy := "SingleStack"
+	if len(c.ClusterDNS) > 1 {
+		policy = "RequireDualStack"
+	}
+	return map[string]string{
+		"CLUSTER_DNS": c.ClusterDNS[0].String(), "CLUSTER_DNS_LIST": "[" + families.Join(c.ClusterDNS) + "]", "CLUSTER_DNS_IPFAMILYPOLICY": policy,
+		"CLUSTER_DOMAIN": c.ClusterDomain, "DEFAULT_LOCAL_STORAGE_PATH": c.localStorage(),
 	}
 }
 

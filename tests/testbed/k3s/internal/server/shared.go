@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"flyte.onprem/testbed/k3s/internal/agent"
+	"flyte.onprem/testbed/k3s/internal/families"
 )
 
 // critical are the options that must be equal on all servers (K3S.md section 1, the marks; k3s-io/k3s
@@ -25,11 +26,11 @@ func (c *Config) shared() agent.ClusterConfig {
 	for _, name := range critical {
 		switch name {
 		case "cluster-dns":
-			values[name] = c.ClusterDNS
+			values[name] = families.Join(c.ClusterDNS)
 		case "cluster-cidr":
-			values[name] = c.ClusterCIDR
+			values[name] = families.Join(c.ClusterCIDRs)
 		case "service-cidr":
-			values[name] = c.ServiceCIDR
+			values[name] = families.Join(c.ServiceCIDRs)
 		case "cluster-domain", "flannel-backend", "egress-selector-mode":
 			values[name] = c.Values.String(name)
 		default:
@@ -37,8 +38,10 @@ func (c *Config) shared() agent.ClusterConfig {
 		}
 	}
 	return agent.ClusterConfig{
-		ClusterCIDR: c.ClusterCIDR, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, FlannelBackend: c.Values.String("flannel-backend"),
-		DisableKubeProxy: c.Values.Bool("disable-kube-proxy"), DisableServiceLB: c.Disabled["servicelb"], Critical: values,
+		ClusterCIDRs: c.ClusterCIDRs, ServiceCIDRs: c.ServiceCIDRs, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain,
+		FlannelBackend: c.Values.String("flannel-backend"), FlannelIPv6Masq: c.Values.Bool("flannel-ipv6-masq"),
+		DisableKubeProxy: c.Values.Bool("disable-kube-proxy"), DisableServiceLB: c.Disabled["servicelb"],
+		DisableCCM: c.Values.Bool("disable-cloud-controller"), Critical: values,
 	}
 }
 

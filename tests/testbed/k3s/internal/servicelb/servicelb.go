@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	netutils "k8s.io/utils/net"
 )
 
 const (
@@ -122,10 +123,7 @@ func (c *Controller) apply(ctx context.Context, daemonSet *appsv1.DaemonSet) err
 func (c *Controller) daemonSet(service *corev1.Service, nodes []corev1.Node) *appsv1.DaemonSet {
 	name := fmt.Sprintf("svclb-%s-%.8s", service.Name, service.UID)
 	local := service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
-	ranges := "0.0.0.0/0"
-	if len(service.Spec.LoadBalancerSourceRanges) > 0 {
-		ranges = strings.Join(service.Spec.LoadBalancerSourceRanges, ",")
-	}
+	ranges, sysctls := access(service)
 	one, no := intstr.FromInt32(1), false
 	priorityClass := service.Annotations[priority]
 	if priorityClass == "" {
@@ -134,7 +132,7 @@ func (c *Controller) daemonSet(service *corev1.Service, nodes []corev1.Node) *ap
 	labels := map[string]string{nameLabel: service.Name, namespaceLabel: service.Namespace}
 	template := corev1.PodSpec{
 		PriorityClassName: priorityClass, ServiceAccountName: "svclb", AutomountServiceAccountToken: &no,
-		SecurityContext: &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "net.ipv4.ip_forward", Value: "1"}}},
+		SecurityContext: &corev1.PodSecurityContext{Sysctls: sysctls},
 		Tolerations: []corev1.Toleration{
 			{Key: "node-role.kubernetes.io/control-plane", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
 			{Key: "CriticalAddonsOnly", Operator: corev1.TolerationOpExists},
@@ -178,6 +176,42 @@ func (c *Controller) daemonSet(service *corev1.Service, nodes []corev1.Node) *ap
 				RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: &one}},
 		},
 	}
+}
+
+// access is who may come, of which families, and the switches of the kernel with which a pod forwards these.
+func access(service *corev1.Service) (ranges string, sysctls []corev1.Sysctl) {
+	const anyone = "0.0.0.0/0"
+	if ranges = strings.Join(service.Spec.LoadBalancerSourceRanges, ","); ranges == "" {
+		ranges = anyone
+	}
+	for _, family := range service.Spec.IPFamilies {
+		switch family {
+		case corev1.IPv4Protocol:
+			sysctls = append(sysctls, corev1.Sysctl{Name: "net.ipv4.ip_forward", Value: "1"})
+		case corev1.IPv6Protocol:
+			sysctls = append(sysctls, corev1.Sysctl{Name: "net.ipv6.conf.all.forwarding", Value: "1"})
+			if ranges == anyone {
+				ranges += ",::/0"
+			}
+		}
+	}
+	return ranges, sysctls
+}
+
+// ofFamilies are the addresses of a Service's families, in their order.
+func ofFamilies(service *corev1.Service, all map[string]bool) []string {
+	addresses := []string{}
+	for _, family := range service.Spec.IPFamilies {
+		var some []string
+		for address := range all {
+			if netutils.IsIPv6String(address) == (family == corev1.IPv6Protocol) {
+				some = append(some, address)
+			}
+		}
+		sort.Strings(some)
+		addresses = append(addresses, some...)
+	}
+	return addresses
 }
 
 // selector limits the pods to labelled nodes as soon as any node is labelled.
@@ -227,11 +261,7 @@ func (c *Controller) status(ctx context.Context, service *corev1.Service, nodes 
 	if len(external) > 0 {
 		internal = external
 	}
-	addresses := []string{}
-	for address := range internal {
-		addresses = append(addresses, address)
-	}
-	sort.Strings(addresses)
+	addresses := ofFamilies(service, internal)
 	var ingress []corev1.LoadBalancerIngress
 	mode := corev1.LoadBalancerIPModeVIP
 	for _, address := range addresses {
