@@ -43,6 +43,8 @@ type ClusterConfig struct {
 	ClusterCIDR, ClusterDNS, ClusterDomain string
 	FlannelBackend                         string
 	DisableKubeProxy, DisableServiceLB     bool
+	EmbeddedRegistry                       bool
+	SupervisorPort                         int
 	// Critical are the options that servers compare.
 	Critical map[string]string
 }
@@ -138,6 +140,9 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	}
 	if err := c.Node.Prepare(); err != nil {
 		return err
+	}
+	if err := c.Node.ServeRegistry(); err != nil {
+		return fmt.Errorf("failed to start embedded registry: %w", err)
 	}
 	known := c.Node.Imported()
 	if err := c.Node.StartContainerd(ctx, group); err != nil {

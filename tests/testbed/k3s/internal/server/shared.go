@@ -38,7 +38,8 @@ func (c *Config) shared() agent.ClusterConfig {
 	}
 	return agent.ClusterConfig{
 		ClusterCIDR: c.ClusterCIDR, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, FlannelBackend: c.Values.String("flannel-backend"),
-		DisableKubeProxy: c.Values.Bool("disable-kube-proxy"), DisableServiceLB: c.Disabled["servicelb"], Critical: values,
+		DisableKubeProxy: c.Values.Bool("disable-kube-proxy"), DisableServiceLB: c.Disabled["servicelb"],
+		EmbeddedRegistry: c.Values.Bool("embedded-registry"), SupervisorPort: c.Port, Critical: values,
 	}
 }
 
