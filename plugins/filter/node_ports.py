@@ -50,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: For each of O(_input) its C(name) and C(address), and the ports as C(tcp) and C(udp).
+  description: For each of O(_input) its C(name) and C(address), and the ports, each once, as C(tcp) and C(udp).
   type: list
   elements: dict
 """
@@ -69,7 +69,7 @@ def node_ports(peers, host, cluster, inbound=False):
             {
                 "name": peer,
                 "address": cluster["addresses"][peer],
-                "tcp": [int(port) for port in tcp],
+                "tcp": list(dict.fromkeys(int(port) for port in tcp)),
                 "udp": [int(port) for port in cluster["udp"]],
             }
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from unit.contract import role_tasks
+from unit.contract import ROLES_DIR, load, role_tasks
 from unit.templates import role_variables, templated
 
 SITE = role_variables("site", "defaults")
@@ -73,6 +73,30 @@ def test_some_options_add_to_the_input_of_their_own(option: str, own: str, more:
     options = {"shared": [], "server": ["tls-san", "disable"], "agent": []}
     text = f"{{{{ __k3s_config['{option}'] }}}}"
     assert value(text, __k3s_seen=seen, __k3s_options=options, __k3s_ca="", **known) == all_of_it
+
+
+SHARING = {"embedded-registry": True}
+
+
+@pytest.mark.parametrize(
+    ("known", "tcp"),
+    [
+        ({}, [10250]),
+        ({"k3s_config": {"embedded-registry": "false"}}, [10250]),
+        ({"k3s_config": SHARING}, [10250, 6443, 5001]),
+        ({"k3s_config": SHARING, "k3s_api_port": "7443"}, [10250, 7443, 5001]),
+        ({"hostvars": {"b": {"k3s_config": SHARING}, "c": {}}}, [10250, 6443, 5001]),
+    ],
+    ids=["not shared", "off", "shared", "another port", "said of servers alone"],
+)
+def test_nodes_that_share_images_serve_them_at_the_apis_port(known: dict[str, Any], tcp: list[int]) -> None:
+    assert value("{{ __k3s_cluster['tcp'] }}", **{"hostvars": {}, "inventory_hostname": "d", **known}) == tcp
+
+
+@pytest.mark.parametrize(("host", "told"), [("a", SHARING), ("d", {})], ids=["server", "agent"])
+def test_sharing_images_is_an_option_of_servers_alone(host: str, told: dict[str, bool]) -> None:
+    options = load(ROLES_DIR / "k3s/files/options.yml")
+    assert value("{{ __k3s_own_config }}", inventory_hostname=host, k3s_config=SHARING, __k3s_options=options) == told
 
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n"

@@ -77,6 +77,12 @@ BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("agents without the token of their cluster", AGENTS_ALONE, "K3S-94", ["is to join", "server/agent-token"]),
     ("no time", {"k3s_ready_timeout": 0}, "K3S-95", ["is 0"]),
     ("the kubelet's port", {"site_kubernetes_api_port": 10250}, "K3S-96", ["is 10250", "not 10250, 2379, 2380"]),
+    (
+        "the port of shared images",
+        {"site_kubernetes_api_port": 5001, "k3s_config": {"embedded-registry": True}},
+        "K3S-96",
+        ["is 5001", "not 10250, 2379, 2380, 5001"],
+    ),
     ("no port", {"site_kubernetes_api_port": 99999}, "K3S-96", ["is 99999", "65535"]),
     ("no mask", {"k3s_pod_cidr": "10.42.0.0"}, "K3S-97", ["k3s_pod_cidr is '10.42.0.0'", "fixed once"]),
     ("a mask of the old form", {"k3s_pod_cidr": "10.42.0.0/255.255.0.0"}, "K3S-97", ["'10.42.0.0/255.255.0.0', no"]),

@@ -111,7 +111,7 @@ LOOK: dict[str, Any] = {
     "version": "", "state": "inactive", "unit": False, "other_unit": False, "data": "", "joined": "", "was_here": False,
     "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
     "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
-    "answering": [], "serving": [], "interfaces": ["lo", "eth0"],
+    "answering": [], "serving": [], "interfaces": ["lo", "eth0"], "mirrors": False,
     "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
     "etcd_address": "", "ca": "", "pod_cidr": "", "service_cidr": "", "datastore": "",
 }  # fmt: skip
@@ -141,8 +141,23 @@ ON_DATASTORE = {"datastore": "postgres", "token_file": True}
 BEGUN = {"pod_cidr": "10.42.0.0/16", "service_cidr": "10.43.0.0/16"}
 JOINED = {"version": "v1.35.8+k3s1", "was_here": True, "answering": ["192.0.2.3/1"]}
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
+SHARING = {"k3s_config": {"embedded-registry": True}}
 # what is seen, what the look says, variables, the finding, what its text must say
 BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
+    (
+        "images that are shared of no registry",
+        {},
+        SHARING,
+        "K3S-115",
+        ["no mirrors. E", '{mirrors: {"*": {}}} for all'],
+    ),
+    (
+        "images to share, and a file with mirrors that goes",
+        {"mirrors": True},
+        {**SHARING, "k3s_registries": {"configs": {"registry.example.com": {}}}},
+        "K3S-115",
+        ["no mirrors"],
+    ),
     (
         "no way to one host, closed ports at another",
         {},
@@ -517,6 +532,8 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("a first server with SQLite that gets others", {"data": "sqlite"}, {}),
     ("a member of etcd that is left alone", {"data": "etcd"}, ONLY_SERVER),
     ("a member of etcd that gets its inputs back", {"data": "etcd", **ON_DATASTORE}, {}),
+    ("images to share", {}, {**SHARING, "k3s_registries": {"mirrors": {"docker.io": None}}}),
+    ("images to share by a file of somebody else's", {"mirrors": True}, SHARING),
     ("SQLite with settings", {"data": "sqlite"}, {**ONLY_SERVER, "k3s_datastore_endpoint": "sqlite://"}),
     ("SQLite without settings", {"data": "sqlite", "datastore": "sqlite"}, ONLY_SERVER),
     (
@@ -556,6 +573,7 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 # Hosts of one cluster: what is opened on them, and what they ask of each other. Name, what the look says, variables.
 PEERS = {"new": "192.0.2.11", "node": "192.0.2.12", "walled": "192.0.2.13"}
+SHARING_AGENT = {**SHARING, "k3s_servers": ["new"], "k3s_agents": ["walled", "{{ inventory_hostname }}"]}
 NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("new", {"firewall": "firewalld"}, {"k3s_node_name": "twin"}),
     (
@@ -566,6 +584,8 @@ NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("walled", {"firewall": "ufw", "opened": ["allow from 10.42.0.0/16"]}, {}),
     ("told", {"firewall": "ufw"}, {"k3s_open_firewall": "false"}),
     ("agent", {}, {"k3s_agents": ["agent"], "k3s_config": {"flannel-backend": "host-gw", "embedded-registry": True}}),
+    ("sharing", {}, {**SHARING_AGENT, "k3s_open_firewall": False}),
+    ("open", {"firewall": "ufw"}, SHARING_AGENT),
     ("visitor", {}, {"k3s_servers": [], "k3s_agents": ["visitor"], "k3s_join_url": "https://k8s.example.com:6443"}),
 ]
 
@@ -764,6 +784,19 @@ def test_a_host_asks_where_the_role_does_not_open_a_firewall_itself(recorded: di
 
 def test_an_agent_asks_the_servers_for_the_api_alone(recorded: dict[str, dict[str, Any]]) -> None:
     assert ports(recorded["agent"]) == {"node": [[1], [], [22]]}
+
+
+def test_who_shares_images_asks_agents_for_the_apis_port_too(recorded: dict[str, dict[str, Any]]) -> None:
+    server, agent = [1, 10250, 5001], [10250, 1, 5001]
+    assert ports(recorded["sharing"]) == {"new": [server, [8472], [22]], "walled": [agent, [8472], [22]]}
+
+
+def test_an_agent_that_shares_images_opens_the_apis_port_to_the_cluster(recorded: dict[str, dict[str, Any]]) -> None:
+    opened = [rule for rule in recorded["open"]["ufw"] if "tcp" in rule]
+    assert sorted(opened) == [
+        "allow from 192.0.2.11 to any port 1,5001,10250 proto tcp",
+        "allow from 192.0.2.13 to any port 1,5001,10250 proto tcp",
+    ]
 
 
 def test_an_agent_of_a_foreign_cluster_asks_its_server(recorded: dict[str, dict[str, Any]]) -> None:

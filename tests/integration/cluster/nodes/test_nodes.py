@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +18,26 @@ from ..conftest import Kubectl, Machine, condition, fetch, web_server
 
 ROLE = "node-role.kubernetes.io/"
 PODS = "cluster-test"
+SHARED = "shared-image"
+# Brings an image into a host's containerd whose content is on no other host: $1 is its name, $2 what it says.
+IMPORT = """
+set -eu
+directory=$(mktemp -d)
+trap 'rm -rf "$directory"' EXIT
+cd "$directory"
+mkdir layer
+cp "$(find /var/lib/rancher/k3s/agent/containerd -path '*/bin/busybox' -type f -print -quit)" layer/busybox
+echo "$2" >layer/word
+tar --create --file=layer.tar --directory=layer .
+cat >config.json <<END
+{"architecture": "$(dpkg --print-architecture)", "os": "linux", "config": {"Cmd": ["/busybox", "cat", "/word"]},
+ "rootfs": {"type": "layers", "diff_ids": ["sha256:$(sha256sum layer.tar | cut -c -64)"]}}
+END
+cat >manifest.json <<END
+[{"Config": "config.json", "RepoTags": ["$1"], "Layers": ["layer.tar"]}]
+END
+tar --create config.json manifest.json layer.tar | k3s ctr images import -
+"""
 PLACES = "/etc /run /usr/local /var/lib/rancher"
 # The file as the server serves it; an agent has a copy.
 CA_HASH = "sha256sum /var/lib/rancher/k3s/agent/server-ca.crt | cut -c -64"
@@ -153,3 +175,56 @@ def test_secrets_are_encrypted_in_etcd(servers: list[Machine], kubectl: Kubectl)
         assert found == {"CanaryOfAConfigMap": True, "CanaryOfASecret": False}
     finally:
         kubectl("delete", "secret/canary", "configmap/canary")
+
+
+@pytest.fixture
+def run_images(servers: list[Machine], kubectl: Kubectl) -> Any:
+    """Start pods, by name, of images on nodes; where nodes share images."""
+    if not servers[0].variable("(k3s_config | default({}))['embedded-registry'] | default(false)"):
+        pytest.skip("no shared images in this scenario")
+
+    def run(**pods: tuple[str, str]) -> None:
+        manifests = [
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "labels": {"app": SHARED}},
+                "spec": {
+                    "nodeName": node,
+                    "restartPolicy": "Never",
+                    "containers": [{"name": "image", "image": image, "imagePullPolicy": "IfNotPresent"}],
+                },
+            }
+            for name, (image, node) in pods.items()
+        ]
+        kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+
+    yield run
+    kubectl("delete", "pods", f"--selector=app={SHARED}", "--now")
+
+
+def test_an_image_that_one_node_has_runs_on_another(
+    machines: list[Machine], kubectl: Kubectl, run_images: Callable[..., None]
+) -> None:
+    for machine in machines:
+        arguments = [f"registry.invalid/{machine.name}:1", f"made on {machine.name}"]
+        machine.host.check_output(shlex.join(["sh", "-c", IMPORT, "sh", *arguments]))
+    others = [*machines[1:], machines[0]]
+    run_images(
+        **{
+            f"of-{machine.name}": (f"registry.invalid/{machine.name}:1", other.node)
+            for machine, other in zip(machines, others, strict=True)
+        }
+    )
+    for machine in machines:
+        pod = f"of-{machine.name}"
+        kubectl("wait", f"pod/{pod}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+        assert kubectl("logs", pod) == f"made on {machine.name}"
+
+
+def test_an_image_that_no_node_has_is_not_to_be_had(
+    machines: list[Machine], kubectl: Kubectl, run_images: Callable[..., None]
+) -> None:
+    run_images(nowhere=("registry.invalid/nowhere:1", machines[-1].node))
+    reason = "{.status.containerStatuses[*].state.waiting.reason}"
+    kubectl("wait", "pod/nowhere", f"--for=jsonpath={reason}=ErrImagePull", "--timeout=120s")

@@ -38,6 +38,14 @@ def test_the_other_needs_ports_of_the_host(host: str, peer: str, tcp: list[int])
     assert node_ports([peer], host, cluster=CLUSTER, inbound=True)[0]["tcp"] == tcp
 
 
+@pytest.mark.parametrize(
+    ("host", "peer", "tcp"),
+    [("s1", "s2", [*ALL, 5001]), ("a1", "s1", [6443, 10250, 5001]), ("s1", "a1", [10250, 6443, 5001])],
+)
+def test_a_port_that_servers_have_and_all_nodes_is_named_once(host: str, peer: str, tcp: list[int]) -> None:
+    assert node_ports([peer], host, cluster={**CLUSTER, "tcp": [10250, 6443, 5001]})[0]["tcp"] == tcp
+
+
 def test_the_cluster_is_left_as_it_was() -> None:
     node_ports(["s2"], "s1", cluster=CLUSTER)[0]["udp"].append(1)
     assert CLUSTER["udp"] == [8472]

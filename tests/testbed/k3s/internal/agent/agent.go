@@ -47,6 +47,13 @@ type Node struct {
 	Verbosity              string
 	KubeletArgs, ProxyArgs []string
 	DisableProxy           bool
+	// BindAddress and SupervisorPort are where an agent serves its part of the embedded registry.
+	BindAddress      string
+	SupervisorPort   int
+	EmbeddedRegistry bool
+	// shared are the registries whose images nodes share, p2pAddress is where this one tells the others what it has.
+	shared     []string
+	p2pAddress string
 }
 
 // Fill takes a node's own settings from the options that server and agent share.
@@ -60,6 +67,7 @@ func (n *Node) Fill(values *options.Values) (err error) {
 	n.PauseImage, n.RegistriesFile, n.ResolvConf = values.String("pause-image"), values.String("private-registry"), values.String("resolv-conf")
 	n.Labels, n.Taints = values.List("node-label"), values.List("node-taint")
 	n.ProtectKernel, n.Verbosity = values.Bool("protect-kernel-defaults"), values.String("v")
+	n.BindAddress = values.String("bind-address")
 	n.KubeletArgs, n.ProxyArgs = values.List("kubelet-arg"), values.List("kube-proxy-arg")
 	return nil
 }
@@ -70,6 +78,7 @@ func (n *Node) Join(cluster ClusterConfig) {
 	n.ClusterDNS, n.ClusterDomain = cluster.ClusterDNS, cluster.ClusterDomain
 	n.FlannelBackend, n.FlannelIPv6Masq = cluster.FlannelBackend, cluster.FlannelIPv6Masq
 	n.ServiceLB, n.CCM, n.DisableProxy = !cluster.DisableServiceLB, !cluster.DisableCCM, cluster.DisableKubeProxy
+	n.EmbeddedRegistry, n.SupervisorPort = cluster.EmbeddedRegistry, cluster.SupervisorPort
 }
 
 // Directories makes those below D/agent.

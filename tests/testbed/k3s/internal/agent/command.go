@@ -49,6 +49,8 @@ type ClusterConfig struct {
 	FlannelIPv6Masq                    bool
 	DisableKubeProxy, DisableServiceLB bool
 	DisableCCM                         bool
+	EmbeddedRegistry                   bool
+	SupervisorPort                     int
 	// Critical are the options that servers compare.
 	Critical map[string]string
 }
@@ -147,6 +149,9 @@ func (c *Config) run(ctx context.Context, group *supervisor.Group) error {
 	}
 	if err := c.Node.Prepare(); err != nil {
 		return err
+	}
+	if err := c.Node.ServeRegistry(); err != nil {
+		return fmt.Errorf("failed to start embedded registry: %w", err)
 	}
 	known := c.Node.Imported()
 	if err := c.Node.StartContainerd(ctx, group); err != nil {

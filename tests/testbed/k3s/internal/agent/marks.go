@@ -32,6 +32,9 @@ func KeepMarks(ctx context.Context, clients *kube.Clients, node *Node, arguments
 		"k3s.io/hostname": node.Name, "k3s.io/internal-ip": addresses, "k3s.io/node-args": string(given), "k3s.io/node-env": string(shown),
 		"alpha.kubernetes.io/provided-node-ip": addresses,
 	}
+	if node.p2pAddress != "" {
+		labels[p2pEnabled], annotations[p2pAddress] = "true", multiaddress(node.p2pAddress, node.Name)
+	}
 	clients.Loop(ctx, "agent", 30*time.Second, func(ctx context.Context) error {
 		found, err := clients.Typed.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
 		if err != nil || has(found.Labels, labels) && has(found.Annotations, annotations) {

@@ -37,12 +37,14 @@ type registryConfig struct {
 		Auth          string `json:"auth"`
 		IdentityToken string `json:"identity_token"`
 	} `json:"auth"`
-	TLS *struct {
-		CAFile             string `json:"ca_file"`
-		CertFile           string `json:"cert_file"`
-		KeyFile            string `json:"key_file"`
-		InsecureSkipVerify bool   `json:"insecure_skip_verify"`
-	} `json:"tls"`
+	TLS *registryTLS `json:"tls"`
+}
+
+type registryTLS struct {
+	CAFile             string `json:"ca_file"`
+	CertFile           string `json:"cert_file"`
+	KeyFile            string `json:"key_file"`
+	InsecureSkipVerify bool   `json:"insecure_skip_verify"`
 }
 
 // writeRegistries turns registries.yaml into what containerd reads: certs.d/<host>/hosts.toml.
@@ -64,6 +66,9 @@ func (n *Node) writeRegistries() error {
 	var given registries
 	if err := yaml.UnmarshalStrict(content, &given); err != nil {
 		return fmt.Errorf("%s: %w", n.RegistriesFile, err)
+	}
+	if n.EmbeddedRegistry {
+		n.share(&given)
 	}
 	hosts := map[string]bool{}
 	for host := range given.Mirrors {

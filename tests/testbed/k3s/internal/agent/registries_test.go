@@ -13,7 +13,12 @@ import (
 
 func write(t *testing.T, content string) (*Node, error) {
 	t.Helper()
-	node := &Node{Data: t.TempDir(), RegistriesFile: filepath.Join(t.TempDir(), "registries.yaml")}
+	return writeFor(t, &Node{}, content)
+}
+
+func writeFor(t *testing.T, node *Node, content string) (*Node, error) {
+	t.Helper()
+	node.Data, node.RegistriesFile = t.TempDir(), filepath.Join(t.TempDir(), "registries.yaml")
 	if err := os.WriteFile(node.RegistriesFile, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -88,6 +88,17 @@ func EnsureAuthority(file, name string) (*Authority, error) {
 	return authority, err
 }
 
+// ReadPool holds the certificates of a file.
+func ReadPool(file string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(content)
+	return pool, nil
+}
+
 // Pool holds the CA alone.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()

@@ -57,11 +57,11 @@ func TestUnknownFlagIsAnErrorUnknownKeyIsNot(t *testing.T) {
 }
 
 func TestWhatTheStandInLacksIsRefused(t *testing.T) {
-	_, err := parse(t, "embedded-registry: true\n")
-	if err == nil || !strings.Contains(err.Error(), "stand-in: option embedded-registry is not implemented") {
+	_, err := parse(t, "supervisor-metrics: true\n")
+	if err == nil || !strings.Contains(err.Error(), "stand-in: option supervisor-metrics is not implemented") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := parse(t, "embedded-registry: false\netcd-snapshot-retention: 7\n"); err != nil {
+	if _, err := parse(t, "supervisor-metrics: false\netcd-snapshot-retention: 7\n"); err != nil {
 		t.Errorf("defaults and options without effect: got %v", err)
 	}
 }

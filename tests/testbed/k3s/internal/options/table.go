@@ -169,7 +169,7 @@ var ServerOnly = []Option{
 	{Name: "disable-controller-manager", Kind: Bool, Support: Missing, Help: "no controller manager"},
 	{Name: "disable-etcd", Kind: Bool, Support: Missing, Help: "no etcd"},
 	{Name: "disable-agent", Kind: Bool, Support: Missing, Help: "no Node on this host"},
-	{Name: "embedded-registry", Kind: Bool, Support: Missing, Help: "share images between nodes"},
+	{Name: "embedded-registry", Kind: Bool, Support: Works, Help: "share images between nodes"},
 	{Name: "supervisor-metrics", Kind: Bool, Support: Missing, Help: "metrics on the supervisor's port"},
 	{Name: "system-default-registry", Env: "K3S_SYSTEM_DEFAULT_REGISTRY", Support: Missing, Help: "registry of all packaged images"},
 	{Name: "secrets-encryption", Kind: Bool, Support: Works, Help: "encrypt Secrets in the datastore"},

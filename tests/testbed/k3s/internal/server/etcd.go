@@ -181,7 +181,7 @@ func (e *etcd) connect(endpoints ...string) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := clientPool(e.config.server("tls", "etcd", "server-ca.crt"))
+	roots, err := certs.ReadPool(e.config.server("tls", "etcd", "server-ca.crt"))
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -302,14 +301,4 @@ func matches(password, hash string) bool {
 	}
 	derived, err := derive(password, salt)
 	return err == nil && subtle.ConstantTimeCompare([]byte(derived), []byte(key)) == 1
-}
-
-func clientPool(file string) (*x509.CertPool, error) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	certificates := x509.NewCertPool()
-	certificates.AppendCertsFromPEM(content)
-	return certificates, nil
 }

@@ -18,6 +18,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"flyte.onprem/testbed/k3s/internal/certs"
 )
 
 // listen opens the port that supervisor and API share (K3S.md section 5). The real k3s hands a request to the apiserver
@@ -32,7 +34,7 @@ func (c *Config) listen() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	clients, err := clientPool(c.server("tls", "client-ca.crt"))
+	clients, err := certs.ReadPool(c.server("tls", "client-ca.crt"))
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +55,13 @@ func (c *Config) listen() (*http.Server, error) {
 	})
 	mux.Handle("/static/", http.StripPrefix("/static/", http.FileServer(http.Dir(c.server("static")))))
 	c.joining.handlers(mux)
+	registry, err := c.Node.StartRegistry()
+	if err != nil {
+		return nil, fmt.Errorf("failed to start embedded registry: %w", err)
+	}
+	if registry != nil {
+		mux.Handle("/v2/", registry)
+	}
 	mux.Handle("/", proxy)
 
 	server := &http.Server{
@@ -70,11 +79,11 @@ func (c *Config) listen() (*http.Server, error) {
 }
 
 func (c *Config) proxy() (http.Handler, error) {
-	clientCA, err := clientPool(c.server("tls", "client-ca.crt"))
+	clientCA, err := certs.ReadPool(c.server("tls", "client-ca.crt"))
 	if err != nil {
 		return nil, err
 	}
-	serverCA, err := clientPool(c.server("tls", "server-ca.crt"))
+	serverCA, err := certs.ReadPool(c.server("tls", "server-ca.crt"))
 	if err != nil {
 		return nil, err
 	}

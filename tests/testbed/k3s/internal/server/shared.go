@@ -41,7 +41,8 @@ func (c *Config) shared() agent.ClusterConfig {
 		ClusterCIDRs: c.ClusterCIDRs, ServiceCIDRs: c.ServiceCIDRs, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain,
 		FlannelBackend: c.Values.String("flannel-backend"), FlannelIPv6Masq: c.Values.Bool("flannel-ipv6-masq"),
 		DisableKubeProxy: c.Values.Bool("disable-kube-proxy"), DisableServiceLB: c.Disabled["servicelb"],
-		DisableCCM: c.Values.Bool("disable-cloud-controller"), Critical: values,
+		DisableCCM:       c.Values.Bool("disable-cloud-controller"),
+		EmbeddedRegistry: c.Values.Bool("embedded-registry"), SupervisorPort: c.Port, Critical: values,
 	}
 }
 
