@@ -99,13 +99,13 @@ func (n *Node) StartRegistry() (http.Handler, error) {
 			TLSClientConfig: &tls.Config{RootCAs: servers, Certificates: []tls.Certificate{identity}, MinVersion: tls.VersionTLS12},
 		}},
 	}
-	n.p2pAddress = net.JoinHostPort(n.IP, portOfPeers())
+	n.p2pAddress = net.JoinHostPort(n.IPs[0].String(), portOfPeers())
 	logs.Infof("Starting distributed registry P2P node at %s", n.p2pAddress)
 	if err := n.serve(n.p2pAddress, registry.PeerHandler()); err != nil {
 		return nil, err
 	}
 	logs.Infof("Starting distributed registry mirror at https://%s/v2 for registries %v",
-		net.JoinHostPort(n.IP, strconv.Itoa(n.SupervisorPort)), n.shared)
+		net.JoinHostPort(n.IPs[0].String(), strconv.Itoa(n.SupervisorPort)), n.shared)
 	return registry.Handler(), nil
 }
 
