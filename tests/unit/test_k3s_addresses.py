@@ -63,7 +63,12 @@ def script(tasks: str, name: str, host: Path, **known: Any) -> str:
         **known,
     }
     text = str(templated(task["ansible.builtin.shell"]["cmd"], variables))
-    for place, folder in {"/etc/rancher": "etc", "/run": "run", "/usr/local/bin": "bin"}.items():
+    for place, folder in {
+        "/etc/systemd/system": "systemd",
+        "/etc/rancher": "etc",
+        "/run": "run",
+        "/usr/local/bin": "bin",
+    }.items():
         text = text.replace(f"{place}/", f"{host}/{folder}/")
     return text
 
@@ -71,7 +76,7 @@ def script(tasks: str, name: str, host: Path, **known: Any) -> str:
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
     """What an installation has on its host, without a datastore."""
-    for folder in ("etc/k3s", "data/server/db", "run", "bin"):
+    for folder in ("etc/k3s", "data/server/db", "run", "bin", "systemd"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path
 
@@ -195,14 +200,23 @@ def test_a_host_without_a_configuration_tells_nothing_of_it(host: Path) -> None:
 
 
 def restore(host: Path, *, succeeds: bool, **known: Any) -> tuple[bool, str, str]:
-    """Restore a snapshot: whether it worked, and the configurations with which it was done and which is left."""
-    flag = f"touch {host}/data/server/db/reset-flag" if succeeds else "false"
+    """Restore a snapshot: whether it worked, and the configurations with which it was done and which is left.
+
+    One that fails has put the snapshot in its place, and does not know its token.
+    """
+    last = "membership has been reset" if succeeds else "encrypted with different token"
     program = host / "bin/k3s"
-    program.write_text(f'#!/bin/sh\ncp $K3S_CONFIG_FILE {host}/used\necho "$@" >{host}/arguments\n{flag}\n')
+    program.write_text(
+        f"#!/bin/sh\n[ $1 = server ] || exit 0\ncp $K3S_CONFIG_FILE {host}/used\n"
+        f'echo "$HTTPS_PROXY $@" >{host}/arguments\n'
+        f"touch {host}/data/server/db/reset-flag unpacked\necho 'level=info {last}'\n"
+    )
     program.chmod(0o755)
     text = script("restore.yml", "Put the snapshot in the place of the first server's data", host, **known)
     run = subprocess.run(["sh", "-c", text], env={"PATH": f"{host}/bin:/usr/bin:/bin"}, check=False)
     assert list((host / "run").iterdir()) == []
+    assert sorted(path.name for path in (host / "data/server/db").iterdir() if path.is_dir()) in ([], ["etcd"])
+    assert found(host, "restored") == "True"
     return run.returncode == 0, (host / "used").read_text(), (host / "etc/k3s/config.yaml").read_text()
 
 
@@ -240,3 +254,30 @@ def test_a_snapshot_that_the_first_server_has_not_comes_from_s3(host: Path, ther
     }
     assert restore(host, succeeds=True, **known)[0]
     assert taken in (host / "arguments").read_text()
+
+
+def test_a_restoration_has_the_environment_of_k3s(host: Path) -> None:
+    make(host)
+    # As the role writes it.
+    (host / "systemd/k3s.service.env").write_text('HTTPS_PROXY="http://u:\\$p\\`\\\\\\"@proxy:3128"\n')
+    assert restore(host, succeeds=True)[0]
+    assert (host / "arguments").read_text().split()[0] == 'http://u:$p`\\"@proxy:3128'
+
+
+def test_nothing_tells_of_a_restoration_where_there_was_none(host: Path) -> None:
+    make(host)
+    assert found(host, "restored") == "False"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("mirrors:\n  x: {}\n", True),
+        ('{"mirrors": {"x": {}}}\n', True),
+        ("# mirrors:\n", False),
+        ("configs:\n  mirrors.example.com: {}\n", False),
+    ],
+)
+def test_mirrors_of_somebody_else_are_found(host: Path, text: str, told: bool) -> None:
+    (host / "etc/k3s/registries.yaml").write_text(text)
+    assert found(host, "mirrors") == str(told)

@@ -216,21 +216,33 @@ def test_a_restoration_that_failed_says_why() -> None:
 
 
 S3 = {"etcd-s3": True, "etcd-s3-bucket": "kept"}
+HEAD = "Name Location Size Created"
+NOT_THERE = "no file /var/lib/rancher/k3s/server/db/snapshots/a; nor is there a snapshot s3://kept/a\n"
 
 
 @pytest.mark.parametrize(
     ("name", "config", "listed", "words"),
     [
-        ("a", S3, {"rc": 0, "stdout_lines": ["Name Location", "a s3://kept/a"]}, ""),
+        ("a", S3, {"rc": 0, "stdout_lines": [HEAD, "a  s3://kept/a  9 now"]}, ""),
+        ("a", {**S3, "etcd-s3-folder": "/x/"}, {"rc": 0, "stdout_lines": [HEAD, "a s3://kept/x/a 9 now"]}, ""),
         # Nobody can be asked where k3s does not run.
         ("a", S3, {"rc": 0, "stdout_lines": []}, ""),
-        ("a", S3, {"rc": 0, "stdout_lines": ["Name Location", "b s3://kept/b"]}, "kept has none of that name either"),
-        ("a", S3, {"rc": 1, "stdout_lines": [], "stderr_lines": ["no such bucket", ""]}, "k3s says no such bucket"),
+        ("a", S3, {"rc": 0, "stdout_lines": [HEAD, "ab s3://kept/ab 9 now"]}, NOT_THERE),
+        # Of another cluster, and on the disk of a server.
+        ("a", S3, {"rc": 0, "stdout_lines": [HEAD, "a s3://kept/x/a 9 now", "a file:///a 9 now"]}, NOT_THERE),
+        ("Name", S3, {"rc": 0, "stdout_lines": [HEAD]}, "s3://kept/Name\n"),
+        (
+            "a",
+            S3,
+            {"rc": 1, "stdout_lines": [], "stderr_lines": ["no such bucket", "level=warning msg=skipping", ""]},
+            "k3s says no such bucket\n",
+        ),
+        ("a", S3, {"rc": 124, "stdout_lines": [], "stderr_lines": ["x"]}, "k3s says nothing for a minute\n"),
         ("a", {"etcd-s3-bucket": "kept"}, {}, "no file /var/lib/rancher/k3s/server/db/snapshots/a\n"),
         # Whose settings are in the cluster.
         (
             "a",
-            {"etcd-s3": True, "etcd-s3-config-secret": "x"},
+            {"etcd-s3": True, "etcd-s3-bucket": "", "etcd-s3-config-secret": "x"},
             {},
             "no file /var/lib/rancher/k3s/server/db/snapshots/a\n",
         ),
@@ -254,6 +266,19 @@ def test_a_snapshot_is_on_the_first_server_or_in_s3(name: str, config: Any, list
     found = next(rule for rule in value("__k3s_restore_rules", **known) if rule["id"] == "K3S-91")
     assert found["met"] is (not words)
     assert not words or words in found["seen"] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "port", "url"),
+    [
+        ({}, "7443", "https://127.0.0.1:7443"),
+        ({"bind-address": "192.0.2.1"}, 6443, "https://192.0.2.1:6443"),
+        ({"bind-address": "0.0.0.0"}, 6443, "https://127.0.0.1:6443"),
+        ({"bind-address": "fd00::1"}, 6443, "https://[fd00::1]:6443"),
+    ],
+)
+def test_k3s_is_asked_where_it_listens(config: dict[str, str], port: Any, url: str) -> None:
+    assert value("__k3s_local_url", k3s_config=config, k3s_api_port=port) == url
 
 
 @pytest.mark.parametrize(

@@ -354,6 +354,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["is c0ffee on HOST, new on renewed-1, new on renewed-2, and"],
     ),
     (
+        "a first server that was restored, beside one that was not set back",
+        {"data": "etcd", "restored": True},
+        {"k3s_servers": ["{{ inventory_hostname }}", *RENEWED[:2]]},
+        "K3S-118",
+        ["HOST has the snapshot's data, and renewed-1, renewed-2 still have", "Run flyte.onprem.restore_cluster again"],
+    ),
+    (
         "a server with SQLite that is given a datastore",
         {"data": "sqlite"},
         {**ONLY_SERVER, **ENDPOINT},

@@ -70,6 +70,10 @@ func (c *Config) reset(ctx context.Context, group *supervisor.Group) error {
 	} else if err := member.rename(); err != nil {
 		return err
 	}
+	// Before the keys are read, so that it is there after a wrong token, too.
+	if err := certs.WriteFile(c.resetFlag(), nil, 0o600); err != nil {
+		return err
+	}
 	c.etcd = member
 	if err := c.reconcile(); err != nil {
 		return err
@@ -91,9 +95,6 @@ func (c *Config) reset(ctx context.Context, group *supervisor.Group) error {
 		return err
 	})
 	if err != nil {
-		return err
-	}
-	if err := certs.WriteFile(c.resetFlag(), nil, 0o600); err != nil {
 		return err
 	}
 	logs.Infof("%s", resetDone)
