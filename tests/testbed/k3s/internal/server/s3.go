@@ -168,27 +168,13 @@ func (s *S3) prune(ctx context.Context, client *minio.Client, base string) error
 	if err != nil {
 		return err
 	}
-	for _, one := range outOfRetention(found, base, s.Retention) {
+	for _, one := range beyond(found, base, s.Retention) {
 		logs.Infof("Removing S3 snapshot: %s", one.Location)
 		if err := s.remove(ctx, client, one.Name); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// outOfRetention are the oldest of those whose names begin with base, of whatever server they are.
-func outOfRetention(snapshots []Snapshot, base string, kept int) []Snapshot {
-	var of []Snapshot
-	for _, one := range snapshots {
-		if strings.HasPrefix(one.Name, base) {
-			of = append(of, one)
-		}
-	}
-	if len(of) <= kept {
-		return nil
-	}
-	return of[:len(of)-kept]
 }
 
 // list are the snapshots there, the oldest first.

@@ -153,19 +153,22 @@ func (e *etcd) list(directory string) ([]Snapshot, error) {
 	return found, nil
 }
 
-// beyond are the snapshots of a base that are more than are kept.
-func beyond(snapshots []Snapshot, base, node string, kept int) []Snapshot {
-	var own []Snapshot
+// beyond are the oldest of the snapshots whose names begin with prefix, where these are more than are kept.
+func beyond(snapshots []Snapshot, prefix string, kept int) []Snapshot {
+	var of []Snapshot
 	for _, one := range snapshots {
-		if strings.HasPrefix(one.Name, base+"-"+node+"-") {
-			own = append(own, one)
+		if strings.HasPrefix(one.Name, prefix) {
+			of = append(of, one)
 		}
 	}
-	if len(own) <= kept {
+	if len(of) <= kept {
 		return nil
 	}
-	return own[:len(own)-kept]
+	return of[:len(of)-kept]
 }
+
+// own is how the names of this server's snapshots of a base begin.
+func (e *etcd) own(base string) string { return base + "-" + e.config.NodeName + "-" }
 
 func (e *etcd) deleteSnapshots(snapshots []Snapshot) error {
 	for _, one := range snapshots {
@@ -236,7 +239,7 @@ func (e *etcd) handle(ctx context.Context, wanted SnapshotRequest) (SnapshotAnsw
 		sort.SliceStable(found, func(i, j int) bool { return found[i].Created.Before(found[j].Created) })
 		return SnapshotAnswer{Snapshots: found}, nil
 	case "prune":
-		old := beyond(found, wanted.Base, e.config.NodeName, wanted.Retention)
+		old := beyond(found, e.own(wanted.Base), wanted.Retention)
 		if err = e.deleteSnapshots(old); err == nil && store != nil {
 			err = wanted.S3.prune(ctx, store, wanted.Base)
 		}
@@ -338,7 +341,7 @@ func (e *etcd) prune(base string, kept int) error {
 	if err != nil {
 		return err
 	}
-	return e.deleteSnapshots(beyond(found, base, e.config.NodeName, kept))
+	return e.deleteSnapshots(beyond(found, e.own(base), kept))
 }
 
 func objectName(one Snapshot) string {

@@ -15,13 +15,13 @@ func TestTheOldestSnapshotsOfABaseGo(t *testing.T) {
 		all = append(all, Snapshot{Name: name})
 	}
 	var gone []string
-	for _, one := range beyond(all, "etcd-snapshot", "box", 1) {
+	for _, one := range beyond(all, "etcd-snapshot-box-", 1) {
 		gone = append(gone, one.Name)
 	}
 	if got := fmt.Sprint(gone); got != "[etcd-snapshot-box-2 etcd-snapshot-box-3]" {
 		t.Errorf("got %s", got)
 	}
-	if got := beyond(all, "etcd-snapshot", "box", 3); len(got) > 0 {
+	if got := beyond(all, "etcd-snapshot-box-", 3); len(got) > 0 {
 		t.Errorf("got %v", got)
 	}
 }
@@ -33,13 +33,13 @@ func TestInS3TheOldestSnapshotsOfABaseGoWhateverTheirServer(t *testing.T) {
 		all = append(all, Snapshot{Name: name})
 	}
 	var gone []string
-	for _, one := range outOfRetention(all, "etcd-snapshot", 1) {
+	for _, one := range beyond(all, "etcd-snapshot", 1) {
 		gone = append(gone, one.Name)
 	}
 	if got := fmt.Sprint(gone); got != "[etcd-snapshot-box-2 etcd-snapshot-other-3]" {
 		t.Errorf("got %s", got)
 	}
-	if got := outOfRetention(all, "etcd-snapshot", 3); len(got) > 0 {
+	if got := beyond(all, "etcd-snapshot", 3); len(got) > 0 {
 		t.Errorf("got %v", got)
 	}
 }
