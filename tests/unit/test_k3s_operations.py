@@ -339,6 +339,35 @@ def test_a_host_at_which_nobody_has_looked_is_no_member() -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "there", "others", "gives"),
+    [
+        # the server whose turn it is, whether the control node has a kubeconfig, the hosts of the run
+        ("a", True, ["b"], "a"),
+        ("a", False, ["b"], "a"),
+        ("b", True, ["a"], ""),
+        ("b", False, ["a"], "a"),
+        ("b", False, [], "b"),
+    ],
+)
+def test_the_kubeconfig_is_the_first_servers_where_it_takes_part(
+    tmp_path: Path, host: str, there: bool, others: list[str], gives: str
+) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    if there:
+        kubeconfig.touch()
+    known = {"inventory_hostname": host, "ansible_play_hosts": [host, *others], "k3s_kubeconfig": str(kubeconfig)}
+    hostvars: dict[str, Any] = {"a": {}, "b": {}}
+    given = value("__k3s_gives_kubeconfig", **known, hostvars=hostvars)
+    assert (value("__k3s_kubeconfig_host", **known) if given else "") == gives
+
+
+def test_what_the_first_server_has_given_is_not_given_again(tmp_path: Path) -> None:
+    """In check mode no file tells."""
+    known = {"inventory_hostname": "b", "ansible_play_hosts": ["a", "b"], "k3s_kubeconfig": str(tmp_path / "none")}
+    assert value("__k3s_gives_kubeconfig", **known, hostvars={"a": {"__k3s_slurped": {}}, "b": {}}) is False
+
+
+@pytest.mark.parametrize(
     ("votes", "away"),
     [
         # what the members of etcd do, and which of them forbid the restart of a
