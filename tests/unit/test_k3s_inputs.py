@@ -226,3 +226,19 @@ def test_no_address_is_a_command_for_the_host_that_looks(tmp_path: Path, address
     seen = look(k3s_host_addresses={"a": "192.0.2.1", "b": address, "c": address}, __k3s_join_places=[address])
     assert list(tmp_path.iterdir()) == []
     assert (seen["peers"], seen["answering"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("config", "unread"),
+    [
+        # What k3s does not start with. The first are as YAML and older templates give them.
+        ({"debug": True, "selinux": False, "docker": "True", "etcd-s3": "0", "v": 4, "etcd-s3-retention": "-1"}, []),
+        ({"debug": "yes", "selinux": "tRUE", "docker": "", "etcd-s3": 2}, ["debug", "selinux", "docker", "etcd-s3"]),
+        ({"v": "4x", "etcd-s3-retention": 1.5, "lb-server-port": True}, ["v", "etcd-s3-retention", "lb-server-port"]),
+        ({"node-name": "yes", "etcd-s3-timeout": "5m"}, []),
+    ],
+)
+def test_values_are_told_that_k3s_cannot_read(config: dict[str, Any], unread: list[str]) -> None:
+    options = load(ROLES_DIR / "k3s/files/options.yml")
+    values = value("{{ __k3s_unread_values }}", k3s_config=config, __k3s_options=options)
+    assert [each["key"] for each in values] == unread

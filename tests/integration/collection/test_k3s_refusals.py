@@ -43,6 +43,12 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("an even number of etcd members", {"k3s_servers": ["a", "b"]}, "K3S-57", ["2 servers (a, b)", "datastore"]),
     ("a host of both kinds", {"k3s_agents": ["a", "d"]}, "K3S-62", ["a is both", "k3s_agents"]),
     ("an unknown option", {"k3s_config": {"tls-sans": ["x"]}}, "K3S-63", ["tls-sans", "k3s server --help"]),
+    (
+        "values that k3s cannot read",
+        {"k3s_config": {"etcd-s3": "yes", "etcd-snapshot-retention": "many", "debug": "true", "v": 2}},
+        "K3S-119",
+        ["etcd-s3:", "yes", "etcd-snapshot-retention:", "many", "a whole number for one that counts"],
+    ),
     ("an option with a variable", {"k3s_config": {"token": "x"}}, "K3S-64", ["token is set by k3s_token"]),
     ("a name that two hosts have", {"k3s_node_name": "node-b"}, "K3S-65", ["a and another host", "hostnamectl"]),
     ("a name with an underscore", {"k3s_node_name": "node_1"}, "K3S-77", ["called 'node_1'", "hostnamectl"]),
@@ -72,6 +78,12 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
         {"k3s_datastore_endpoint": "postgres://u:p@h/d", "k3s_config": {"etcd-s3": True, "etcd-s3-bucket": "x"}},
         "K3S-116",
         ["a datastore, of which", "by its own means"],
+    ),
+    (
+        "snapshots of a Secret and of settings",
+        {"k3s_config": {"etcd-s3": True, "etcd-s3-config-secret": "s3", "etcd-s3-folder": "x"}},
+        "K3S-120",
+        ["has etcd-s3-config-secret, etcd-s3-folder", "Take etcd-s3-config-secret out"],
     ),
     ("a variable that is an option", {"k3s_environment": {"K3S_TOKEN": "x"}}, "K3S-50", ["K3S_TOKEN", "k3s_config"]),
     ("a variable of two lines", {"k3s_environment": {"A": "x\nB=y"}}, "K3S-50", ["k3s_environment has A"]),
@@ -930,6 +942,23 @@ def test_a_node_does_not_leave_while_no_server_that_stays_answers(tmp_path: Path
         found = findings(tmp_path, hosts=("b",), phase="uninstall", **known)
     assert ("K3S-109" in found) is not answers
     assert answers or f"(a at 127.0.0.2, c at 127.0.0.1, port {port})" in found["K3S-109"]
+
+
+def test_an_agent_does_not_leave_a_cluster_that_refuses_its_kubeconfig(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    entry = {
+        "name": "default",
+        "cluster": {"server": "https://127.0.0.1:1"},
+        "context": {"cluster": "default", "user": "default"},
+    }
+    users = [{"name": "default", "user": {"token": "of-another-time"}}]
+    kubeconfig.write_text(json.dumps({"clusters": [entry], "users": users, "contexts": [entry]}))
+    known = {"k3s_servers": [], "k3s_agents": ["d"], "k3s_join_url": "https://192.0.2.9:6443"}
+    found = findings(tmp_path, hosts=("d",), phase="uninstall", k3s_kubeconfig=str(kubeconfig), **known)
+    assert f"with {kubeconfig}, and did not say:" in found["K3S-121"]
+    assert "Connection refused" in found["K3S-121"]
+    assert "the cluster's owner" in found["K3S-121"]
+    assert "of-another-time" not in found["K3S-121"]
 
 
 def test_a_restoration_wants_a_word_a_snapshot_and_all_servers(tmp_path: Path) -> None:
