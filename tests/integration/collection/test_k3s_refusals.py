@@ -120,9 +120,10 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
 
 # What the look says of a server that is ready for k3s, and of the faults of others.
 LOOK: dict[str, Any] = {
-    "version": "", "state": "inactive", "unit": False, "other_unit": False, "data": "", "joined": "", "was_here": False,
-    "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs", "controllers": ["cpu", "memory"],
-    "memory": True, "boot_line": "", "swap": [], "selinux": False, "selinux_policy": False, "tunnel": False,
+    "version": "", "state": "inactive", "leaving": False, "unit": False, "other_unit": False, "data": "", "joined": "",
+    "was_here": False, "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs",
+    "controllers": ["cpu", "memory"], "memory": True, "boot_line": "", "swap": [], "selinux": False,
+    "selinux_policy": False, "tunnel": False,
     "answering": [], "serving": [], "interfaces": ["lo", "eth0"], "mirrors": False,
     "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
     "etcd_address": "", "ca": "", "pod_cidr": "", "service_cidr": "", "datastore": "",
