@@ -235,6 +235,8 @@ def test_no_address_is_a_command_for_the_host_that_looks(tmp_path: Path, address
         ({"debug": True, "selinux": False, "docker": "True", "etcd-s3": "0", "v": 4, "etcd-s3-retention": "-1"}, []),
         ({"debug": "yes", "selinux": "tRUE", "docker": "", "etcd-s3": 2}, ["debug", "selinux", "docker", "etcd-s3"]),
         ({"v": "4x", "etcd-s3-retention": 1.5, "lb-server-port": True}, ["v", "etcd-s3-retention", "lb-server-port"]),
+        # k3s reads this otherwise than the role, and that as an octal number.
+        ({"cluster-init": "t", "v": "08"}, ["cluster-init", "v"]),
         ({"node-name": "yes", "etcd-s3-timeout": "5m"}, []),
     ],
 )
@@ -242,3 +244,23 @@ def test_values_are_told_that_k3s_cannot_read(config: dict[str, Any], unread: li
     options = load(ROLES_DIR / "k3s/files/options.yml")
     values = value("{{ __k3s_unread_values }}", k3s_config=config, __k3s_options=options)
     assert [each["key"] for each in values] == unread
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "settings"),
+    [
+        # What keeps k3s from reading the Secret with its settings for S3; its own retention and defaults do not.
+        ({"etcd-s3-config-secret": "s3", "etcd-s3-retention": 30, "etcd-s3": True}, {}, []),
+        (
+            {"etcd-s3-insecure": False, "etcd-s3-folder": "", "etcd-s3-region": "us-east-1", "etcd-s3-timeout": "5m"},
+            {},
+            [],
+        ),
+        ({"etcd-s3-bucket": "x", "etcd-s3-insecure": True}, {}, ["etcd-s3-bucket", "etcd-s3-insecure"]),
+        ({}, {"AWS_ACCESS_KEY_ID": "x", "HTTP_PROXY": "y"}, ["AWS_ACCESS_KEY_ID"]),
+    ],
+)
+def test_settings_are_told_with_which_k3s_ignores_its_secret(
+    config: dict[str, Any], environment: dict[str, str], settings: list[str]
+) -> None:
+    assert value("{{ __k3s_s3_settings }}", k3s_config=config, k3s_environment=environment) == settings

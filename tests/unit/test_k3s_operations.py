@@ -357,14 +357,16 @@ def test_the_kubeconfig_is_the_first_servers_where_it_takes_part(
         kubeconfig.touch()
     known = {"inventory_hostname": host, "ansible_play_hosts": [host, *others], "k3s_kubeconfig": str(kubeconfig)}
     hostvars: dict[str, Any] = {"a": {}, "b": {}}
-    given = value("__k3s_gives_kubeconfig", **known, hostvars=hostvars)
+    given = value("__k3s_gives_kubeconfig", **known, hostvars=hostvars, ansible_check_mode=False)
     assert (value("__k3s_kubeconfig_host", **known) if given else "") == gives
 
 
-def test_what_the_first_server_has_given_is_not_given_again(tmp_path: Path) -> None:
-    """In check mode no file tells."""
+@pytest.mark.parametrize("checks", [True, False], ids=["check mode", "a run"])
+def test_what_the_first_server_would_have_given_is_not_given_again(tmp_path: Path, checks: bool) -> None:
+    """In check mode no file tells. Without it, an uninstallation may have come between."""
     known = {"inventory_hostname": "b", "ansible_play_hosts": ["a", "b"], "k3s_kubeconfig": str(tmp_path / "none")}
-    assert value("__k3s_gives_kubeconfig", **known, hostvars={"a": {"__k3s_slurped": {}}, "b": {}}) is False
+    hostvars: dict[str, Any] = {"a": {"__k3s_slurped": {}}, "b": {}}
+    assert value("__k3s_gives_kubeconfig", **known, hostvars=hostvars, ansible_check_mode=checks) is not checks
 
 
 @pytest.mark.parametrize(

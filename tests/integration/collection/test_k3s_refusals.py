@@ -83,7 +83,7 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "snapshots of a Secret and of settings",
         {"k3s_config": {"etcd-s3": True, "etcd-s3-config-secret": "s3", "etcd-s3-folder": "x"}},
         "K3S-120",
-        ["has etcd-s3-config-secret, etcd-s3-folder", "Take etcd-s3-config-secret out"],
+        ["so is etcd-s3-folder (in", "Take etcd-s3-config-secret out"],
     ),
     ("a variable that is an option", {"k3s_environment": {"K3S_TOKEN": "x"}}, "K3S-50", ["K3S_TOKEN", "k3s_config"]),
     ("a variable of two lines", {"k3s_environment": {"A": "x\nB=y"}}, "K3S-50", ["k3s_environment has A"]),
@@ -959,7 +959,6 @@ def test_an_agent_does_not_leave_a_cluster_that_refuses_its_kubeconfig(tmp_path:
     assert f"with {kubeconfig}, and did not say:" in found["K3S-121"]
     assert "Connection refused" in found["K3S-121"]
     assert "the cluster's owner" in found["K3S-121"]
-    assert "of-another-time" not in found["K3S-121"]
 
 
 def test_a_restoration_wants_a_word_a_snapshot_and_all_servers(tmp_path: Path) -> None:
