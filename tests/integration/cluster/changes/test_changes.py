@@ -240,6 +240,33 @@ def test_a_server_whose_disk_was_lost_comes_back_to_its_cluster(
     assert set(playbooks.do(**CHANGED).values()) == {0}
 
 
+def test_a_server_that_etcd_does_not_let_go_runs_on(
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
+) -> None:
+    """Another one dies when the role has seen that all are there."""
+    _, dies, leaving = servers
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            if leaving.host.run("ls /run/systemd/system/k3s.service.d/*leaving.conf").rc == 0:
+                dies.host.check_output("systemctl kill --signal=KILL k3s.service; systemctl stop k3s.service")
+                break
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    run = playbooks.run("flyte.onprem.remove_node", remove_node=leaving.name, **CHANGED)
+    ended.set()
+    watching.join()
+    assert run.code != 0
+    assert "K3S-122" in run.output
+    assert leaving.host.check_output("systemctl show --property=Restart --value k3s.service") == "always"
+    assert leaving.host.service("k3s").is_running
+    changed = playbooks.do(**CHANGED)
+    assert {name for name, count in changed.items() if count} == {dies.name, leaving.name}
+    assert_whole(kubectl, machines)
+
+
 def test_nodes_leave_the_cluster(
     playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
 ) -> None:
