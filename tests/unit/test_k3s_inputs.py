@@ -103,16 +103,25 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n"
 
 
 @pytest.mark.parametrize(
-    ("ca", "token"),
+    ("ca", "seen", "token"),
     [
-        ("", "secret"),
-        (CERTIFICATE, f"K10{hashlib.sha256(CERTIFICATE.encode()).hexdigest()}::server:secret"),
-        (CERTIFICATE * 2, "secret"),  # k3s would take the hash of the chain's root
+        # the CA that the kubeconfig has, what the host has, and the token
+        ("", {"ca": "", "chain": False}, "secret"),
+        (
+            CERTIFICATE,
+            {"ca": "", "chain": False},
+            f"K10{hashlib.sha256(CERTIFICATE.encode()).hexdigest()}::server:secret",
+        ),
+        (CERTIFICATE * 2, {"ca": "d1", "chain": False}, "secret"),  # k3s would take the hash of the chain's root
+        ("", {"ca": "d1", "chain": False}, "K10d1::server:secret"),
+        ("", {"ca": "d1", "chain": True}, "secret"),
     ],
-    ids=["unknown", "one certificate", "a chain"],
+    ids=["unknown", "one certificate", "a chain", "kept data", "a chain in kept data"],
 )
-def test_a_joining_server_knows_its_cluster_by_the_hash_that_k3s_makes(ca: str, token: str) -> None:
-    known = {"k3s_token": "secret", "k3s_agent_token": "", "__k3s_joins": True, "__k3s_ca": ca}
+def test_a_joining_server_knows_its_cluster_by_the_hash_that_k3s_makes(
+    ca: str, seen: dict[str, Any], token: str
+) -> None:
+    known = {"k3s_token": "secret", "k3s_agent_token": "", "__k3s_joins": True, "__k3s_ca": ca, "__k3s_seen": seen}
     assert value("{{ __k3s_full_token }}", **known) == token
 
 

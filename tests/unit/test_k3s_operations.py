@@ -332,6 +332,28 @@ def test_no_host_is_waited_for_before_its_turn_brings_a_majority(states: list[tu
     assert lacks == [True] * unready + [False] * (len(looks) - unready)
 
 
+@pytest.mark.parametrize(
+    ("host", "data", "joined", "peers", "founds"),
+    [
+        ("a", "", "", [], True),
+        ("a", "", "", ["b"], False),  # its disk was lost
+        ("a", "etcd", "", ["b"], True),
+        ("a", "etcd", "https://b:6443", [], False),
+        ("a", "sqlite", "", [], True),
+        ("b", "", "", [], False),
+        ("b", "etcd", "https://a:6443", [], False),
+        # Installed again on data that were kept: told to found one, it would when its member is removed.
+        ("b", "etcd", "", [], False),
+    ],
+)
+def test_only_the_first_server_founds_a_cluster(
+    host: str, data: str, joined: str, peers: list[str], founds: bool
+) -> None:
+    seen = {"data": data, "joined": joined, "peers": peers}
+    known = {"inventory_hostname": host, "__k3s_seen": seen, "k3s_datastore_endpoint": "", "k3s_config": {}}
+    assert value("__k3s_founds", **known) is founds
+
+
 def test_a_host_at_which_nobody_has_looked_is_no_member() -> None:
     looks = {"a": {"__k3s_look": {"stdout": "state: inactive\ndata: etcd"}}, "b": {}, "c": {}}
     known = {"k3s_servers": list(looks), "k3s_datastore_endpoint": "", "k3s_config": {}, "hostvars": looks}

@@ -40,7 +40,7 @@ K3S: dict[str, Any] = {
     "k3s_node_name": "node-a",
     "k3s_node_address": "192.0.2.1, 2001:db8::1",
     "__k3s_options": load(ROLES_DIR / "k3s/files/options.yml"),
-    "__k3s_seen": {"data": "", "joined": "", "peers": [], "selinux": False},
+    "__k3s_seen": {"data": "", "joined": "", "peers": [], "selinux": False, "ca": "", "chain": False},
 }
 POSTGRESQL: dict[str, Any] = {"postgresql_password": "secret"}
 

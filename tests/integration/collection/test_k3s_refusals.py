@@ -126,7 +126,7 @@ LOOK: dict[str, Any] = {
     "selinux_policy": False, "tunnel": False,
     "answering": [], "serving": [], "interfaces": ["lo", "eth0"], "mirrors": False,
     "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
-    "etcd_address": "", "ca": "", "pod_cidr": "", "service_cidr": "", "datastore": "",
+    "etcd_address": "", "ca": "", "chain": False, "pod_cidr": "", "service_cidr": "", "datastore": "",
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}

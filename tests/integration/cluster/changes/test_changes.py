@@ -295,12 +295,15 @@ def test_nodes_that_left_join_again(playbooks: Playbooks, machines: list[Machine
 
 
 def test_a_cluster_installed_again_on_its_data_is_whole(
-    playbooks: Playbooks, machines: list[Machine], kubectl: Kubectl
+    playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
 ) -> None:
     kubectl("create", "configmap", "kept")
     playbooks.do("flyte.onprem.uninstall", uninstall_confirm="flyte.test", **CHANGED)
     playbooks.do(**CHANGED)
     assert_whole(kubectl, machines)
+    # One that has none to join founds a cluster of its own when its member is removed while it runs.
+    founders = [server.host.run("grep -q ^server: /etc/rancher/k3s/config.yaml").rc != 0 for server in servers]
+    assert founders == [True, False, False]
     assert kubectl("get", "configmap", "kept", "--output=name").strip() == "configmap/kept"
     assert set(playbooks.do(**CHANGED).values()) == {0}
 
