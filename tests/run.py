@@ -79,7 +79,7 @@ STAGES = (
     Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "9 min", TEST, lane="1"),
     Stage("molecule k3s_ha", "tests/scenario.sh molecule test -s k3s_ha", "15 min", TEST, lane="1"),
     Stage("life of a site", f"tests/scenario.sh pytest {LIFE_FILES}", "35 min", TEST, lane="2"),
-    Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "45 min", ALL),
+    Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "75 min", ALL),
     Stage("molecule k3s_operations", "tests/scenario.sh molecule test -s k3s_operations", "65 min", ALL),
     Stage("molecule k3s_agents", "tests/scenario.sh molecule test -s k3s_agents", "15 min", ALL),
     Stage("molecule k3s_datastore", "tests/scenario.sh molecule test -s k3s_datastore", "15 min", ALL),

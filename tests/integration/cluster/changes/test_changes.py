@@ -212,7 +212,7 @@ def test_a_change_restarts_one_node_at_a_time(
     everywhere = {machine.name for machine in machines}
     assert foreseen(playbooks, machines, **CHANGED) == everywhere
     before = processes(machines)
-    settle(servers[1], "flyte-onprem-leaving", "Restart=no")  # as a removal leaves it that was killed
+    settle(servers[1], "zz-flyte-onprem-leaving", "Restart=no")  # as a removal leaves it that was killed
     with repeated(away(addresses, administrator)) as rounds:
         playbooks.do(**CHANGED)
     assert servers[1].host.check_output("systemctl show --property=Restart --value k3s.service") == "always"
