@@ -4,6 +4,7 @@
 """How role k3s empties a node before it restarts or leaves, by an API that refuses, is slow or knows no such user.
 
 Nothing can be removed from this machine: what would do it as root is kept from becoming that, or runs in check mode.
+The setting with which systemd leaves k3s ended is only said to be written.
 """
 
 from __future__ import annotations
@@ -44,6 +45,22 @@ REFUSAL = (
 OURS: dict[str, Any] = {"metadata": {"annotations": {MARK: "true"}}, "spec": {"unschedulable": True}}
 OPEN: dict[str, Any] = {"metadata": {"annotations": {MARK: None}}, "spec": {"unschedulable": None}}
 ASKED_TO_LEAVE_ETCD: dict[str, Any] = {"metadata": {"annotations": {REMOVE: "true"}}}
+ASKED_TO_STAY: dict[str, Any] = {
+    "metadata": {"annotations": {REMOVE: "false", MARK: None}},
+    "spec": {"unschedulable": None},
+}
+# In the place of sudo. It runs nothing, notes which modules it was asked for, and says that those have done it which write a file.
+ROOT_IN_NAME = r"""#!/bin/sh
+echo "$*" | sed -n 's/.*echo \(BECOME-SUCCESS-[a-z]*\).*/\1/p'
+module=$(echo "$*" | sed -n 's/.*AnsiballZ_\([a-z_]*\)[.]py.*/\1/p')
+echo "$module" >> "${0%/*}/as_root"
+case $module in
+    "$(cat "${0%/*}/refuses")") echo '{"failed": true, "msg": "No space left on device"}' ;;
+    stat) echo '{"changed": false, "stat": {"exists": false}}' ;;
+    file | copy | systemd_service) echo '{"changed": true}' ;;
+    *) exit 1 ;;
+esac
+"""
 
 
 def pod(name: str, owner: str = "ReplicaSet", phase: str = "Running") -> dict[str, Any]:
@@ -225,22 +242,41 @@ def test_an_api_that_does_not_know_the_user_is_named_with_the_way_out(tmp_path: 
     assert found.asked("PATCH") == []
 
 
+def root_in_name(tmp_path: Path, refuses: str = "none") -> dict[str, str]:
+    """Variables with which tasks become it."""
+    path = tmp_path / "sudo"
+    path.write_text(ROOT_IN_NAME)
+    path.chmod(0o700)
+    (tmp_path / "refuses").write_text(refuses)
+    return {"ansible_become_exe": str(path)}
+
+
 def test_a_server_is_out_of_etcd_before_it_stops(tmp_path: Path) -> None:
     with cluster(tmp_path, pod("web-1")) as found:
-        output = run(tmp_path, found, "uninstall")
+        output = run(tmp_path, found, "uninstall", **root_in_name(tmp_path))
     assert found.pods == {}
     assert found.changes == [OURS, ASKED_TO_LEAVE_ETCD, ASKED_TO_LEAVE_ETCD]
     assert found.node["metadata"]["annotations"][REMOVED] == "node-b-1"
     assert output.index("TASK [flyte.onprem.k3s : uninstall | Stop k3s]") > output.index(
         "Take the server's member out of etcd"
     )
+    assert (tmp_path / "as_root").read_text().split()[:5] == ["file", "stat", "copy", "systemd_service", "command"]
+
+
+def test_a_server_that_systemd_would_start_again_stays_as_it_was(tmp_path: Path) -> None:
+    with cluster(tmp_path, pod("web-1")) as found:
+        text = by_id(run(tmp_path, found, "uninstall", **root_in_name(tmp_path, refuses="copy")))["K3S-122"]
+    assert "No space left on device" in text
+    assert "nothing was removed" in text
+    assert found.changes == [OURS, ASKED_TO_STAY]
+    assert found.asked("DELETE") == []
 
 
 def test_a_node_that_is_away_is_removed_without_its_pods(tmp_path: Path) -> None:
     with cluster(tmp_path, pod("web-1")) as found:
         found.node["status"] = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
         found.node["metadata"]["annotations"] = {REMOVE: "true", REMOVED: "node-b-1"}  # an interrupted run has done so
-        run(tmp_path, found, "uninstall")
+        run(tmp_path, found, "uninstall", **root_in_name(tmp_path))
     assert found.asked("POST") == []
     assert found.changes == [ASKED_TO_LEAVE_ETCD]
 
