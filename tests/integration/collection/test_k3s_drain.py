@@ -49,7 +49,7 @@ ASKED_TO_STAY: dict[str, Any] = {
     "metadata": {"annotations": {REMOVE: "false", MARK: None}},
     "spec": {"unschedulable": None},
 }
-# In the place of sudo. It runs nothing, notes which modules it was asked for, and says that those have done it which write a file.
+# In the place of sudo. It runs nothing, notes which modules it was asked for, and has those done that write a file.
 ROOT_IN_NAME = r"""#!/bin/sh
 echo "$*" | sed -n 's/.*echo \(BECOME-SUCCESS-[a-z]*\).*/\1/p'
 module=$(echo "$*" | sed -n 's/.*AnsiballZ_\([a-z_]*\)[.]py.*/\1/p')
