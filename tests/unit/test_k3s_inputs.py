@@ -102,27 +102,30 @@ def test_sharing_images_is_an_option_of_servers_alone(host: str, told: dict[str,
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n"
 
 
+# What a server has whose data were kept, and one that has a CA without them.
+KEPT = {"ca": "d1", "chain": False, "data": "etcd"}
+NOTHING = {"ca": "", "chain": False, "data": ""}
+
+
 @pytest.mark.parametrize(
-    ("ca", "seen", "token"),
+    ("host", "ca", "seen", "token"),
     [
-        # the CA that the kubeconfig has, what the host has, and the token
-        ("", {"ca": "", "chain": False}, "secret"),
-        (
-            CERTIFICATE,
-            {"ca": "", "chain": False},
-            f"K10{hashlib.sha256(CERTIFICATE.encode()).hexdigest()}::server:secret",
-        ),
-        (CERTIFICATE * 2, {"ca": "d1", "chain": False}, "secret"),  # k3s would take the hash of the chain's root
-        ("", {"ca": "d1", "chain": False}, "K10d1::server:secret"),
-        ("", {"ca": "d1", "chain": True}, "secret"),
+        # its CA in the kubeconfig, what the host has, and the token
+        ("b", "", NOTHING, "secret"),
+        ("b", CERTIFICATE, NOTHING, f"K10{hashlib.sha256(CERTIFICATE.encode()).hexdigest()}::server:secret"),
+        ("b", CERTIFICATE * 2, KEPT, "secret"),  # k3s would take the hash of the chain's root
+        ("b", "", KEPT, "K10d1::server:secret"),
+        ("b", "", {**KEPT, "chain": True}, "secret"),
+        ("b", "", {**KEPT, "data": ""}, "secret"),
+        ("d", "", KEPT, "agents"),
     ],
-    ids=["unknown", "one certificate", "a chain", "kept data", "a chain in kept data"],
+    ids=["unknown", "one certificate", "a chain", "kept data", "a chain in kept data", "an old CA", "an agent"],
 )
-def test_a_joining_server_knows_its_cluster_by_the_hash_that_k3s_makes(
-    ca: str, seen: dict[str, Any], token: str
+def test_one_that_joins_knows_its_cluster_by_the_hash_that_k3s_makes(
+    host: str, ca: str, seen: dict[str, Any], token: str
 ) -> None:
-    known = {"k3s_token": "secret", "k3s_agent_token": "", "__k3s_joins": True, "__k3s_ca": ca, "__k3s_seen": seen}
-    assert value("{{ __k3s_full_token }}", **known) == token
+    known = {"inventory_hostname": host, "k3s_token": "secret", "k3s_agent_token": "agents", "__k3s_joins": True}
+    assert value("{{ __k3s_full_token }}", **known, __k3s_ca=ca, __k3s_seen=seen) == token
 
 
 def test_labels_are_written_as_kubernetes_knows_them() -> None:

@@ -192,6 +192,46 @@ def test_a_member_is_out_when_k3s_says_so_of_the_one_that_is(marks: dict[str, st
     assert value("__k3s_member_is_out", __k3s_member={"msg": "timeout"}) is False
 
 
+CLOSED = {"spec": {"unschedulable": True}, "metadata": {"annotations": {}}}
+REMAINS = {"etcd.k3s.cattle.io/remove": "false"}
+OPENED = {"flyte.onprem/cordoned": None}
+
+
+@pytest.mark.parametrize(
+    ("ready", "node", "annotations"),
+    [
+        ("True", {"spec": {}, "metadata": {}}, REMAINS | OPENED),
+        ("True", CLOSED, REMAINS),
+        # Nobody has closed it, as its pods do not move.
+        ("Unknown", None, REMAINS),
+    ],
+    ids=["open", "closed by somebody else", "away"],
+)
+def test_a_node_that_stays_takes_pods_as_before(ready: str, node: Any, annotations: dict[str, Any]) -> None:
+    own = {"metadata": {"name": "node-b"}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+    known = {"k3s_node_name": "node-b", "__k3s_nodes": {"resources": [own]}}
+    if node:
+        known["__k3s_node"] = {"resources": [node]}
+    told = value("__k3s_staying_node", **known)
+    assert told["metadata"] == {"annotations": annotations}
+    assert ("spec" in told) is (OPENED.items() <= annotations.items())
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("cordoned by this role", {"metadata": {"annotations": OPENED}, "spec": {"unschedulable": None}}),
+        ("asked to leave etcd", {"metadata": {"annotations": REMAINS}}),
+        (
+            "cordoned by this role\nasked to leave etcd",
+            {"metadata": {"annotations": REMAINS | OPENED}, "spec": {"unschedulable": None}},
+        ),
+    ],
+)
+def test_what_an_interrupted_run_has_told_of_a_node_is_taken_back(said: str, told: dict[str, Any]) -> None:
+    assert value("__k3s_kept_node", __k3s_ready={"stdout": said}) == told
+
+
 @pytest.mark.parametrize(
     ("servers", "hosts", "kubeconfig", "leaves"),
     [

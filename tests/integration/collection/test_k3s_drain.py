@@ -98,6 +98,8 @@ class Cluster:
     pods: dict[str, dict[str, Any]]
     refusals: int = 0
     ends: bool = True
+    lets_go: bool = True
+    silences: int = 0
     changes: list[dict[str, Any]] = field(default_factory=list)
 
     def evict(self, name: str) -> Any:
@@ -108,15 +110,18 @@ class Cluster:
             self.pods.pop(name, None)
         return 201, {"kind": "Status", "status": "Success"}
 
-    def patch(self) -> dict[str, Any]:
+    def patch(self) -> Any:
         change = self.api.sent[-1]
         metadata = {"annotations": change["metadata"]["annotations"]}
         self.changes.append({"metadata": metadata} | ({"spec": change["spec"]} if "spec" in change else {}))
         self.node = merged(self.node, change)
         answer = copy.deepcopy(self.node)
         marks = self.node["metadata"]["annotations"]
-        if marks.get(REMOVE) == "true" and MEMBER in marks:
+        if marks.get(REMOVE) == "true" and MEMBER in marks and self.lets_go:
             marks[REMOVED] = marks.pop(MEMBER)  # as k3s does, a moment later
+        elif REMOVED in marks and self.silences:
+            self.silences -= 1
+            return 503, {"kind": "Status", "message": "no leader", "code": 503}
         return answer
 
     def asked(self, method: str) -> list[str]:
@@ -261,6 +266,29 @@ def test_a_server_is_out_of_etcd_before_it_stops(tmp_path: Path) -> None:
         "Take the server's member out of etcd"
     )
     assert (tmp_path / "as_root").read_text().split()[:5] == ["file", "stat", "copy", "systemd_service", "command"]
+
+
+def test_a_server_that_etcd_does_not_let_go_stays_as_it_was(tmp_path: Path) -> None:
+    with cluster(tmp_path, pod("web-1")) as found:
+        found.lets_go = False
+        few = {"__k3s_removal_tries": 1}
+        text = by_id(run(tmp_path, found, "uninstall", **root_in_name(tmp_path), **few))["K3S-122"]
+    assert "etcd did not let the member node-b go" in text
+    assert "could not be told" not in text
+    assert found.changes == [OURS, ASKED_TO_LEAVE_ETCD, ASKED_TO_LEAVE_ETCD, ASKED_TO_STAY]
+    assert found.asked("DELETE") == []
+
+
+def test_a_server_whose_member_went_unseen_leaves(tmp_path: Path) -> None:
+    """Nobody could say so while the role waited for it."""
+    with cluster(tmp_path) as found:
+        found.silences = 3
+        few = {"__k3s_removal_tries": 1}
+        output = run(tmp_path, found, "uninstall", **root_in_name(tmp_path), **few)
+    assert "K3S-122" not in output
+    assert found.changes[-2:] == [ASKED_TO_STAY, ASKED_TO_LEAVE_ETCD]
+    assert found.node["metadata"]["annotations"][REMOVED] == "node-b-1"
+    assert "TASK [flyte.onprem.k3s : uninstall | Stop k3s]" in output
 
 
 def test_a_server_that_systemd_would_start_again_stays_as_it_was(tmp_path: Path) -> None:

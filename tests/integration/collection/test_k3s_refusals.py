@@ -374,6 +374,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["HOST has the snapshot's data, and renewed-1, renewed-2 still have", "Run flyte.onprem.restore_cluster again"],
     ),
     (
+        "a first server without data, beside members of etcd that do not run",
+        {},
+        {"k3s_servers": ["{{ inventory_hostname }}", *RENEWED[:2]]},
+        "K3S-68",
+        ["and yet there is data of etcd on renewed-1, renewed-2", "have renewed-1 stand first"],
+    ),
+    (
         "a server with SQLite that is given a datastore",
         {"data": "sqlite"},
         {**ONLY_SERVER, **ENDPOINT},

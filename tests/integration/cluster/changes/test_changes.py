@@ -243,8 +243,8 @@ def test_a_server_whose_disk_was_lost_comes_back_to_its_cluster(
 def test_a_server_that_etcd_does_not_let_go_runs_on(
     playbooks: Playbooks, machines: list[Machine], servers: list[Machine], kubectl: Kubectl
 ) -> None:
-    """Another one dies when the role has seen that all are there."""
-    _, dies, leaving = servers
+    """Another one dies, of which the role asks all, when it has seen that all are there."""
+    dies, _, leaving = servers
     ended = threading.Event()
 
     def watch() -> None:

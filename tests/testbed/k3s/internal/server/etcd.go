@@ -71,10 +71,14 @@ func (c *Config) usesEtcd() bool {
 		(c.Values.Bool("cluster-init") || c.Values.String("server") != "" || member.initialized())
 }
 
-// newEtcd prepares the member's directory: a tombstone makes it begin again, and the name is chosen once.
+// newEtcd prepares the member's directory: a tombstone makes it begin again where it has somebody to join, and the name is chosen once.
 func newEtcd(config *Config) (*etcd, error) {
 	member := &etcd{config: config}
 	if _, err := os.Stat(member.directory("tombstone")); err == nil {
+		if config.Values.String("server") == "" {
+			return nil, errors.New("tombstone file has been detected but --server is empty: " +
+				"backup and delete ${datadir}/server/db to create a new cluster, or set --server to rejoin")
+		}
 		logs.Infof("tombstone file has been detected, removing data dir to rejoin the cluster")
 		if err := member.backUp(); err != nil {
 			return nil, err
