@@ -5,8 +5,13 @@
 package server
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
+
+	"flyte.onprem/testbed/k3s/internal/certs"
 )
 
 func TestBootstrapDataOpensWithItsTokenOnly(t *testing.T) {
@@ -40,5 +45,26 @@ func TestANodePasswordIsKeptAsAHash(t *testing.T) {
 	}
 	if !matches("password", hash) || matches("other", hash) || matches("password", "password") {
 		t.Errorf("hash %s", hash)
+	}
+}
+
+func TestARemovedMemberBeginsAgainOnlyWhereItHasSomebodyToJoin(t *testing.T) {
+	for _, arguments := range [][]string{{"--cluster-init"}, {"--server=https://192.0.2.1:6443"}} {
+		config := configuration(t, arguments...)
+		tombstone := config.server("db", "etcd", "tombstone")
+		if err := os.MkdirAll(filepath.Dir(tombstone), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := certs.WriteFile(tombstone, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := newEtcd(config)
+		joins := config.Values.String("server") != ""
+		if joins != (err == nil) || !joins && !strings.Contains(err.Error(), "--server is empty") {
+			t.Errorf("%v: got %v", arguments, err)
+		}
+		if _, err := os.Stat(tombstone); joins == (err == nil) {
+			t.Errorf("%v: the tombstone: %v", arguments, err)
+		}
 	}
 }
