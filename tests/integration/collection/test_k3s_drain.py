@@ -330,6 +330,7 @@ def test_an_agent_leaves_the_cluster_of_others_through_their_kubeconfig(tmp_path
 
 def test_a_kubeconfig_of_others_is_kept_and_a_node_that_stays_is_named(tmp_path: Path) -> None:
     with cluster(tmp_path) as found:
+        found.node["metadata"]["labels"] = {}
         known = {"k3s_kubeconfig": str(tmp_path / "none"), "k3s_uninstall_delete_data": []}
         output = run(tmp_path, found, "uninstall", "--check", ansible_become=False, **FOREIGN, **known)
         assert "kubectl delete node node-b" in output, output
