@@ -279,10 +279,11 @@ def test_a_server_that_etcd_does_not_let_go_stays_as_it_was(tmp_path: Path) -> N
     assert found.asked("DELETE") == []
 
 
-def test_a_server_whose_member_went_unseen_leaves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("silences", [3, 10], ids=["until_it_is_told_to_stay", "until_it_is_told_so_again"])
+def test_a_server_whose_member_went_unseen_leaves(tmp_path: Path, silences: int) -> None:
     """Nobody could say so while the role waited for it."""
     with cluster(tmp_path) as found:
-        found.silences = 3
+        found.silences = silences
         few = {"__k3s_removal_tries": 1}
         output = run(tmp_path, found, "uninstall", **root_in_name(tmp_path), **few)
     assert "K3S-122" not in output
