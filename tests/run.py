@@ -5,7 +5,7 @@
 """Run the stages of a test suite, say what is running, and sum up.
 
     tests/run.py check            the stages of one suite
-    tests/run.py test --only molecule-default --only unit
+    tests/run.py test --only "molecule default" --only unit
     tests/run.py --list
 
 Needs nothing but Python: it runs before the tests' own environment exists. A stage is a command; a new one is a line

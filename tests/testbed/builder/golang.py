@@ -58,17 +58,17 @@ def build(
     tags: str = "",
     cgo: bool = False,
 ) -> None:
-    """Compile the main package in ``directory`` into the file ``output``.
+    """Compile the main package in ``directory`` into the file ``output``, once the tests beside it pass.
 
     ``modules`` holds a go.mod and go.sum that stand for those beside the source: the same program of other versions.
     """
     other = [f"-modfile={modules / 'go.mod'}"] if modules else []
-    run(
-        [go, "build", *_flags(ldflags, tags, cgo), *other, "-o", output, "."],
-        cwd=directory,
-        env=_environment(cgo),
-        low_priority=True,
-    )
+    flags = [*_flags(ldflags, tags, cgo), *other]
+    commands = [["build", *flags, "-o", output, "."]]
+    if any(directory.rglob("*_test.go")):
+        commands.insert(0, ["test", *flags, "./..."])
+    for command in commands:
+        run([go, *command], cwd=directory, env=_environment(cgo), low_priority=True)
 
 
 def install(
