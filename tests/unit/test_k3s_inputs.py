@@ -276,3 +276,40 @@ def test_settings_are_told_with_which_k3s_ignores_its_secret(
     config: dict[str, Any], environment: dict[str, str], settings: list[str]
 ) -> None:
     assert value("{{ __k3s_s3_settings }}", k3s_config=config, k3s_environment=environment) == settings
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "met"),
+    [
+        # What Go's url.Parse makes of it, as kine calls it.
+        ("postgres://", True),
+        ("postgres://k3s:a%2Fb%25~!$&'()*+,;=:@h/d", True),
+        ("postgres://k3s:p@ss@h/d", True),
+        ("postgres://k3s@[fd00::1]:5432/d e?sslmode=disable&application_name=k3s@a", True),
+        ("postgres://h1:5432,h2/d%20e?user=k3s&password=p@ss%2F", True),
+        ("postgresql://k3s:p@/d?host=/run/postgresql#end", True),
+        ("nats://k3s:p@h:4222?bucket=k3s,nats://i", True),
+        ("postgres://k3s:p%zz@h/d", False),
+        ("postgres://k3s:p%2@h/d", False),
+        ("postgres://k3s:p/q@h/d", False),
+        ("postgresql://k3s:1/q@h:5432/d", False),
+        ("postgres://k3s:1?q@h/d", False),
+        ("postgres://k3s:1#q@h/d", False),
+        ("postgres://k3s:p q@h/d", False),
+        ('postgres://k3s:p"@h/d', False),
+        ("postgres://k3s:pü@h/d", False),
+        ("postgres://k3s:p@h/d%", False),
+        ("postgres://k3s:p@h/d?a=%", False),
+        ("postgres://h:port/d", False),
+        ("nats://k3s:p,q@h", False),
+        ("nats://h,nats://k3s:p/q@i", False),
+        # These are no URLs, or have no password.
+        ("mysql://k3s:p#/?%zz@tcp(h:3306)/d", True),
+        ("sqlite:///srv/k3s.db?x=%", True),
+        ("https://h:2379,https://i:2379", True),
+        ("", True),
+    ],
+)
+def test_an_address_is_refused_that_k3s_would_repeat_with_its_password(endpoint: str, met: bool) -> None:
+    rule = next(each for each in VARS["__k3s_input_rules"] if each["id"] == "K3S-123")
+    assert value(rule["met"], k3s_datastore_endpoint=endpoint) is met

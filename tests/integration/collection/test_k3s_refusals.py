@@ -1052,3 +1052,44 @@ def test_a_member_of_etcd_is_not_restarted_while_its_majority_would_be_lost(
         output = ansible(tmp_path)
     assert ("[K3S-113] Of the 2 members of etcd, b does not " in output) is refused
     assert ('"msg": "restarted"' in output) is not refused
+
+
+def test_the_journal_of_a_k3s_that_does_not_come_up_is_shown_without_secrets(tmp_path: Path) -> None:
+    """The role's own wait and words, with a systemctl and a journalctl that answer so, and less patience."""
+    said = [
+        'level=info msg="Starting with K10abc::server:first-secret, then first-secret-of-agents"',
+        'level=fatal msg="parse \\"postgres://k3s:hu/sh%zz@h/d\\": invalid port \\":hu\\" after host"',
+        'level=info msg="s3-secret via https://proxy:other@h:3128 for https://192.0.2.1:6443/cacerts"',
+    ]
+    (tmp_path / "journal").write_text("\n".join(said))
+    for name, does in {"systemctl": "exit 3", "journalctl": f"cat {tmp_path}/journal"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    tasks = yaml.safe_load((ROOT / "roles/k3s/tasks/configure.yml").read_text())
+    (waiting,) = (task for task in tasks if task["name"] == "configure | Wait for k3s")
+    waiting["become"] = False
+    question = waiting["block"][1] | {"retries": 1, "delay": 0}
+    waiting["block"] = [waiting["block"][0], question]
+    known = {
+        **yaml.safe_load((ROOT / "roles/k3s/vars/main.yml").read_text()),
+        **CLUSTER,
+        "k3s_token": "K10abc::server:first-secret",
+        "k3s_agent_token": "first-secret-of-agents",
+        "k3s_datastore_endpoint": "postgres://k3s:hu/sh%zz@h/d",
+        "k3s_config": {"etcd-s3-secret-key": "s3-secret", "etcd-s3-bucket": "server"},
+        "k3s_ready_timeout": 5,
+        "__k3s_look": {"stdout": yaml.safe_dump({**LOOK, "state": "active"})},
+    }
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    playbook = [{"hosts": "all", "gather_facts": False, "environment": path, "vars": known, "tasks": [waiting]}]
+    (tmp_path / "playbook.yml").write_text(yaml.safe_dump(playbook))
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": {"a": local}}}))
+    output = ansible(tmp_path, "-vvv")
+    assert "k3s on a is not ready." in output
+    assert "The step that failed: configure | Wait until the node is ready" in output
+    assert "Starting with K10abc::server:********, then ********" in output
+    assert "postgres://k3s:********@h/d" in output
+    assert "******** via https://proxy:********@h:3128 for https://192.0.2.1:6443/cacerts" in output
+    assert "docs/problems.md#k3s-60" in output
+    assert [secret for secret in ("first-secret", "hu/sh", "s3-secret", "other@") if secret in output] == []
