@@ -249,7 +249,37 @@ def test_no_address_is_a_command_for_the_host_that_looks(tmp_path: Path, address
         ({"v": "4x", "etcd-s3-retention": 1.5, "lb-server-port": True}, ["v", "etcd-s3-retention", "lb-server-port"]),
         # k3s reads this otherwise than the role, and that as an octal number.
         ({"cluster-init": "t", "v": "08"}, ["cluster-init", "v"]),
-        ({"node-name": "yes", "etcd-s3-timeout": "5m"}, []),
+        ({"node-name": "yes"}, []),
+        ({"etcd-s3-timeout": "1h30m", "etcd-snapshot-reconcile-interval": 0}, []),
+        (
+            {"etcd-s3-timeout": 300, "etcd-snapshot-reconcile-interval": "ten"},
+            ["etcd-s3-timeout", "etcd-snapshot-reconcile-interval"],
+        ),
+        ({"egress-selector-mode": "pod", "flannel-backend": "none", "secrets-encryption-provider": "secretbox"}, []),
+        (
+            {"egress-selector-mode": "Pod", "flannel-backend": "vxlans", "secrets-encryption-provider": "aesgcm"},
+            ["egress-selector-mode", "flannel-backend", "secrets-encryption-provider"],
+        ),
+        ({"flannel-backend": ["vxlan", "host-gw"]}, ["flannel-backend"]),
+        ({"flannel-backend": ["vxlan"], "egress-selector-mode": ""}, ["flannel-backend", "egress-selector-mode"]),
+        ({"cluster-dns": "10.43.0.10", "service-node-port-range": "30000-32767"}, []),
+        ({"cluster-dns": "10.43.0.10,fd43::a", "service-node-port-range": "30000+100"}, []),
+        ({"cluster-dns": ["10.43.0.10", "fd43::a"], "service-node-port-range": 30000}, []),
+        (
+            {"cluster-dns": "10.43.0.10,", "service-node-port-range": "30000:32767"},
+            ["cluster-dns", "service-node-port-range"],
+        ),
+        (
+            {"cluster-dns": ["10.43.0.10", "dns"], "service-node-port-range": "30000-"},
+            ["cluster-dns", "service-node-port-range"],
+        ),
+        ({"cluster-dns": "10.43.0.0/16"}, ["cluster-dns"]),
+        # A kubeconfig that others read, and what YAML makes of 0644, 0600 and 0640.
+        *(({"write-kubeconfig-mode": mode}, []) for mode in ("0600", "600", 600, "0640", "0400", "")),
+        *(
+            ({"write-kubeconfig-mode": mode}, ["write-kubeconfig-mode"])
+            for mode in ("0644", "644", "0604", "0660", "0o600", "u=rw", 0o644, 0o600, 0o640)
+        ),
     ],
 )
 def test_values_are_told_that_k3s_cannot_read(config: dict[str, Any], unread: list[str]) -> None:
@@ -313,3 +343,96 @@ def test_settings_are_told_with_which_k3s_ignores_its_secret(
 def test_an_address_is_refused_that_k3s_would_repeat_with_its_password(endpoint: str, met: bool) -> None:
     rule = next(each for each in VARS["__k3s_input_rules"] if each["id"] == "K3S-123")
     assert value(rule["met"], k3s_datastore_endpoint=endpoint) is met
+
+
+def test_what_an_option_may_be_is_told_of_the_one_that_is_wrong() -> None:
+    rule = next(each for each in VARS["__k3s_rules"] if each["id"] == "K3S-119")
+    options = load(ROLES_DIR / "k3s/files/options.yml")
+    found = value("{{ __k3s_rule }}", __k3s_rule=rule, k3s_config={"flannel-backend": "x"}, __k3s_options=options)
+    assert found["seen"] == 'k3s_config has flannel-backend: "x"'
+    assert "flannel-backend as host-gw or none or tailscale or vxlan or wireguard-native;" in found["expected"]
+    assert "egress-selector-mode" not in found["expected"]
+
+
+@pytest.mark.parametrize(
+    ("installed", "wanted", "met"),
+    [
+        ("v1.37.0-rc1+k3s1", "v1.37.0+k3s1", True),
+        ("v1.37.0+k3s1", "v1.37.0-rc1+k3s1", False),
+        ("v1.37.0-rc2+k3s1", "v1.37.0-rc10+k3s1", True),
+        ("v1.37.0-rc10+k3s1", "v1.37.0-rc2+k3s1", False),
+        ("v1.36.9+k3s1", "v1.37.0-rc1+k3s1", True),
+        ("v1.36.4+k3s1", "v1.36.4+k3s2", True),
+        ("v1.36.4+k3s10", "v1.36.4+k3s9", False),
+        ("v1.36.10+k3s1", "v1.36.9+k3s3", False),
+        ("v1.36.4+k3s1", "v1.36.4+k3s1", True),
+        ("", "v1.36.4+k3s1", True),
+    ],
+)
+def test_a_version_before_the_installed_one_is_a_way_back(installed: str, wanted: str, met: bool) -> None:
+    rule = next(each for each in VARS["__k3s_rules"] if each["id"] == "K3S-56")
+    assert value(rule["met"], k3s_version=wanted, __k3s_seen={"version": installed}) is met
+
+
+@pytest.mark.parametrize(
+    ("known", "on_swap", "on_cgroup_v1"),
+    [
+        # what the kubelet is told, whether it fails on swap, whether it fails on cgroup v1
+        ({}, False, True),
+        ({"k3s_kubelet_config": {"failSwapOn": True, "failCgroupV1": False}}, True, False),
+        ({"k3s_kubelet_config": {"failswapon": True, "FAILCGROUPV1": False}}, True, False),
+        ({"k3s_kubelet_config": {"failSwapOn": False, "failCgroupV1": True}}, False, True),
+        ({"k3s_config": {"kubelet-arg": ["fail-swap-on", "fail-cgroupv1=0"]}}, True, False),
+        ({"k3s_config": {"kubelet-arg": ["fail-swap-on=1", "fail-cgroupv1=False"]}}, True, False),
+        ({"k3s_config": {"kubelet-arg": "fail-swap-on=True"}}, True, True),
+        ({"k3s_config": {"kubelet-arg": ["fail-swap-on=true", "max-pods=60", "fail-swap-on=false"]}}, False, True),
+        ({"k3s_config": {"kubelet-arg": "fail-cgroupv1"}, "k3s_kubelet_config": {"failCgroupV1": False}}, False, True),
+        ({"k3s_config": {"kubelet-arg": "fail-swap-on=0"}, "k3s_kubelet_config": {"failSwapOn": True}}, False, True),
+    ],
+)
+def test_the_kubelet_is_told_in_any_spelling_on_what_to_fail(
+    known: dict[str, Any], on_swap: bool, on_cgroup_v1: bool
+) -> None:
+    assert value("{{ __k3s_fails_on_swap }}", **known) is on_swap
+    assert value("{{ __k3s_runs_on_cgroup_v1 }}", k3s_version="v1.36.4+k3s1", **known) is not on_cgroup_v1
+
+
+NODES = [
+    {"name": "a", "ready": "True"},
+    {"name": "b", "ready": "True"},
+    {"name": "c", "ready": "Unknown"},
+    {"name": "agent", "ready": "False", "is_agent": True},
+]
+
+
+@pytest.mark.parametrize(
+    ("host", "nodes", "refused"),
+    [
+        # the nodes of the cluster that a host leaves
+        ("a", "ab", False),
+        ("a", "abc", True),
+        ("c", "abc", False),
+        ("d", "abc", False),
+    ],
+    ids=["all ready", "another one is away", "the one that is away", "an agent"],
+)
+def test_a_member_of_etcd_leaves_only_while_all_others_are_ready(host: str, nodes: str, refused: bool) -> None:
+    (rule,) = VARS["__k3s_majority_rules"]
+    found = [
+        {
+            "metadata": {
+                "name": each["name"],
+                "labels": {} if "is_agent" in each else {"node-role.kubernetes.io/etcd": "true"},
+            },
+            "status": {
+                "conditions": [{"type": "DiskPressure", "status": "False"}, {"type": "Ready", "status": each["ready"]}]
+            },
+        }
+        for each in NODES
+        if each["name"] in [*nodes, "agent"]
+    ]
+    known = {"inventory_hostname": host, "k3s_node_name": host, "__k3s_nodes": {"resources": found}}
+    judged = value("{{ __k3s_rule }}", __k3s_rule=rule, **known)
+    assert judged["id"] == "K3S-70"
+    assert judged["met"] is not refused
+    assert not refused or judged["seen"] == "c, of the servers that would stay, is not ready"

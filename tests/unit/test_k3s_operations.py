@@ -531,11 +531,12 @@ def test_the_state_is_kept_before_the_first_server_changes(
         ("c", ["a", "b"], ["c"], ["https://192.0.2.1:6443", "https://192.0.2.2:6443"]),
         ("c", ["a", "b"], ["a", "c"], ["https://192.0.2.2:6443"]),
         ("c", ["a", "b"], ["a", "b", "c"], []),
-        ("b", ["a", "b"], ["b"], []),
+        ("b", ["a", "b"], ["b"], ["https://192.0.2.1:6443"]),
+        ("b", ["a", "b"], ["a", "b"], []),
         ("c", [], ["c"], ["https://k8s.example.com:6443"]),
     ],
 )
-def test_an_agent_asks_the_servers_that_are_not_upgraded_before_it(
+def test_a_host_asks_the_servers_that_are_left_out_of_its_run(
     host: str, servers: list[str], play: list[str], asked: list[str]
 ) -> None:
     known = {

@@ -44,6 +44,7 @@ BAD: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("a port that is none", {**AGENTS_ALONE, "k3s_join_url": "https://k8s:65536"}, "K3S-66", ["k8s:65536"]),
     ("an agent's URL of IPv6", {**AGENTS_ALONE, "k3s_join_url": "https://fd00::1:6443"}, "K3S-66", ["fd00::1"]),
     ("no agent", {"k3s_config": {"disable-agent": True}}, "K3S-82", ["disable-agent, for each host is to be a node"]),
+    ("no state", {"k3s_config": {"disable-etcd": True}}, "K3S-82", ["disable-etcd, for each server has the cluster's"]),
     ("another runtime", {"k3s_config": {"docker": "yes"}}, "K3S-82", ["docker"]),
     ("another port", {"k3s_config": {"supervisor-port": 9345}}, "K3S-82", ["supervisor-port"]),
     ("an option that is a dict", {"k3s_config": {"debug": {"a": 1}}}, "K3S-83", ["debug", "a list of those"]),

@@ -26,7 +26,7 @@ def test_role_and_stand_in_know_the_same_options(kind: str, list_name: str) -> N
     assert len(ROLE[kind]) == len(set(ROLE[kind]))
 
 
-@pytest.mark.parametrize(("kind", "list_name"), [("Bool", "switches"), ("Int", "numbers")])
+@pytest.mark.parametrize(("kind", "list_name"), [("Bool", "switches"), ("Int", "numbers"), ("Duration", "durations")])
 def test_role_and_stand_in_read_the_same_kinds_of_values(kind: str, list_name: str) -> None:
     assert re.findall(rf'{{Name: "([^"]+)", Kind: {kind}\b', TABLE)
     assert set(re.findall(rf'{{Name: "([^"]+)", Kind: {kind}\b', TABLE)) == set(ROLE[list_name])
