@@ -157,6 +157,17 @@ def test_the_ways_to_pods_of_other_nodes_go(tmp_path: Path, host: Path) -> None:
     ]
 
 
+def test_cgroups_of_processes_that_are_still_ending_are_waited_for(tmp_path: Path, host: Path) -> None:
+    borrowed(host, "ls")
+    noting(host, "sleep")
+    group = tmp_path / "sys/fs/cgroup/memory/kubepods"
+    group.mkdir(parents=True)
+    # The first time it is refused.
+    tool(host / "find", f"[ ! -e {tmp_path}/asked ] && : >{tmp_path}/asked || {shutil.which('rmdir')} {group}")
+    assert run(host, piece(script("k3s-killall.sh.j2", tmp_path), "for try in")) == ["sleep 1"]
+    assert not group.exists()
+
+
 @pytest.mark.parametrize(
     ("file", "calls"),
     [
@@ -254,3 +265,13 @@ def test_kubectl_keeps_nothing_in_roots_home() -> None:
 def test_what_k3s_keeps_elsewhere_is_named(config: dict[str, str], places: list[str]) -> None:
     known = {**role_variables("k3s", "vars"), "k3s_config": config}
     assert templated("{{ __k3s_other_places }}", known) == places
+
+
+@pytest.mark.parametrize(("named", "removed"), [(["k3s"], ""), ([], "agent/")])
+def test_data_that_are_not_named_stay(tmp_path: Path, host: Path, named: list[str], removed: str) -> None:
+    noting(host, "find")
+    task = next(task for _, task in role_tasks("k3s") if task["name"] == "uninstall | Remove the data")
+    known = {**role_variables("k3s", "vars"), "k3s_uninstall_delete_data": named}
+    folder = templated(task["vars"]["__k3s_unwanted_data"], known)
+    command = str(templated(task["ansible.builtin.shell"]["cmd"], {"__k3s_unwanted_data": f"{tmp_path}{folder}"}))
+    assert run(host, command) == [f"find {tmp_path}/var/lib/rancher/k3s/{removed} -depth -delete -print"]
