@@ -97,7 +97,7 @@ def kubectl(servers: list[Machine]) -> Kubectl:
     """Run kubectl on the first server; what is given as ``stdin`` is applied and the like."""
 
     def run(*arguments: str, stdin: str = "") -> str:
-        command = f"k3s kubectl {shlex.join(arguments)}"
+        command = f"k3s kubectl --cache-dir=/run/kubectl {shlex.join(arguments)}"
         if stdin:
             command = f"printf %s {shlex.quote(stdin)} | {command}"
         return str(servers[0].host.check_output(command))

@@ -125,7 +125,7 @@ LOOK: dict[str, Any] = {
     "controllers": ["cpu", "memory"], "memory": True, "boot_line": "", "swap": [], "selinux": False,
     "selinux_policy": False, "tunnel": False,
     "answering": [], "serving": [], "interfaces": ["lo", "eth0"], "mirrors": False,
-    "firewall": "", "default_route": True, "links": [], "directories": [], "listening": [],
+    "firewall": "", "default_route": True, "commands": [], "directories": [], "listening": [],
     "etcd_address": "", "ca": "", "chain": False, "pod_cidr": "", "service_cidr": "", "datastore": "",
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}

@@ -82,7 +82,7 @@ class Box:
 
     def kubectl(self, *arguments: str) -> str:
         """Run kubectl on the host; '' where there is no cluster yet."""
-        return self.shell("k3s kubectl " + " ".join(arguments) + " 2>/dev/null", check=False)
+        return self.shell("k3s kubectl --cache-dir=/run/kubectl " + " ".join(arguments) + " 2>/dev/null", check=False)
 
     def start(self, playbook: str, *arguments: str, variables: dict[str, Any] | None = None) -> subprocess.Popen[str]:
         """Start a playbook at full verbosity with --diff."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from support.leftovers import LEFTOVERS
+from support.leftovers import LEFTOVERS, unseen
 from support.pages import Page
 
 from .conftest import Box, changes
@@ -74,6 +74,9 @@ def test_uninstall_leaves_nothing_but_the_data(box: Box) -> None:
     # Seen while they are there, so that their absence means something.
     there = {kind for kind, _name in cluster_wide_objects(box)}
     assert there == CLUSTER_WIDE_KINDS - {"validatingwebhookconfigurations"}
+    look = box.shell(LEFTOVERS)
+    assert unseen(look) == set()
+    assert "CNI-" in look  # of the ports that Traefik has on the host
     code, output = box.run("uninstall", variables={"uninstall_confirm": "flyte.test"})
     assert code == 0, output[-4000:]
     assert box.shell(LEFTOVERS).strip() == ""

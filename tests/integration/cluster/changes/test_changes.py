@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import testinfra
 import yaml
-from support.leftovers import LEFTOVERS
+from support.leftovers import LEFTOVERS, unseen
 
 from ..conftest import LOSE_THE_DISK, TOKENS, Kubectl, Machine, assert_whole, door, nodes_now, processes, restarted
 from ..playbooks import CLUSTER, Playbooks
@@ -283,7 +283,7 @@ def test_nodes_leave_the_cluster(
     playbooks.do("flyte.onprem.remove_node", **variables)
     assert_whole(kubectl, [machine for machine in machines if machine not in leaving])
     for machine in leaving:
-        assert machine.host.run(LEFTOVERS).stdout == "", machine.name
+        assert machine.host.check_output(LEFTOVERS) == "", machine.name
         assert not machine.host.file("/var/lib/rancher/k3s").exists
     assert set(playbooks.do("flyte.onprem.remove_node", **variables).values()) == {0}
 
@@ -313,9 +313,11 @@ def test_uninstall_leaves_nothing(playbooks: Playbooks, machines: list[Machine],
     variables = {"uninstall_confirm": "flyte.test", "uninstall_delete_data": ["k3s", "site"], **CHANGED}
     assert foreseen(playbooks, machines, "flyte.onprem.uninstall", **variables) == {each.name for each in machines}
     assert_whole(kubectl, machines)
+    # Seen while it is there, so that its absence means something.
+    assert unseen(*(machine.host.check_output(LEFTOVERS) for machine in machines)) == set()
     playbooks.do("flyte.onprem.uninstall", **variables)
     for machine in machines:
-        assert machine.host.run(LEFTOVERS).stdout == "", machine.name
+        assert machine.host.check_output(LEFTOVERS) == "", machine.name
         assert machine.host.run("find /var/lib/rancher /etc/rancher -mindepth 1 2>/dev/null").stdout == "", machine.name
     assert not directory.exists()
     assert set(playbooks.do("flyte.onprem.uninstall", **variables).values()) == {0}
