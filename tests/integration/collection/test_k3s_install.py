@@ -1,23 +1,28 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What role k3s does to a host before k3s is there: the memory cgroup of a Raspberry Pi.
+"""What role k3s does to the files of a host: the memory cgroup of a Raspberry Pi, and files with secrets.
 
 The role's own tasks edit recorded files here, all in one run, in which each is of a host. The reboot is only said to be
-done.
+done. Other files go into a folder of the test's.
 """
 
 from __future__ import annotations
 
+import getpass
+import grp
 import json
+import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from support.leaks import shown
 
-from .test_k3s_refusals import LOOK, PI, ROOT, ansible
+from .test_k3s_refusals import CLUSTER, LOOK, PI, ROOT, ansible
 
 LINE = "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait"
 ON = "cgroup_memory=1 cgroup_enable=memory"
@@ -106,3 +111,80 @@ def test_a_kernel_that_has_no_memory_cgroup_after_the_reboot_is_named(tmp_path: 
     output = " ".join(turn_on(tmp_path, controllers="cpu pids").split())
     assert f"pi has no memory cgroup, although {tmp_path / 'pi.line'} asks for it and the host has rebooted" in output
     assert "docs/problems.md#k3s-59" in output
+
+
+SECRETS = {
+    "registry": "CanaryOfTheRegistry",
+    "token": "CanaryOfTheToken",
+    "datastore": "CanaryOfTheDatastore",
+    "proxy": "CanaryOfTheProxy",
+    "store": "CanaryOfTheStore",
+}
+REGISTRIES = {
+    "mirrors": {"docker.io": {"endpoint": ["https://registry.example.com"]}},
+    "configs": {"registry.example.com": {"auth": {"username": "reader", "password": SECRETS["registry"]}}},
+}
+
+
+def write_files(folder: Path, *options: str) -> str:
+    """Write the role's files with secrets, and one without, into a folder; the output, with all that modules say."""
+    variables = (ROOT / "roles/k3s/vars/main.yml").read_text()
+    tasks = (ROOT / "roles/k3s/tasks/configure.yml").read_text()
+    group = grp.getgrgid(os.getgid()).gr_name
+    for theirs, ours in {"owner: root": f"owner: {getpass.getuser()}", "group: root": f"group: {group}"}.items():
+        variables, tasks = variables.replace(theirs, ours), tasks.replace(theirs, ours)
+    for place in ("/etc/rancher/k3s/", "/etc/systemd/system/"):
+        variables = variables.replace(place, f"{folder}/host/")
+    variables = variables.replace(
+        "'ansible.builtin.template', '", f"'ansible.builtin.template', '{ROOT}/roles/k3s/templates/"
+    )
+    known = yaml.safe_load(variables) | {
+        "role_path": str(ROOT / "roles/k3s"),
+        "__k3s_files": "{{ __k3s_always_files | selectattr('secret') | list + others }}",
+        "others": "{{ [__k3s_registries_file, __k3s_audit_policy_file] }}",
+    }
+    defaults = yaml.safe_load((ROOT / "roles/site/defaults/main.yml").read_text())
+    defaults |= yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())
+    inputs: dict[str, Any] = {
+        **CLUSTER,
+        "site_directory": str(folder),
+        "k3s_servers": ["a"],
+        "k3s_agents": [],
+        "k3s_host_addresses": {"a": "192.0.2.1"},
+        "k3s_token": SECRETS["token"],
+        "k3s_agent_token": "",
+        "k3s_registries": REGISTRIES,
+        "k3s_datastore_endpoint": f"postgres://k3s:{SECRETS['datastore']}@192.0.2.9/k3s",
+        "k3s_environment": {"HTTPS_PROXY": f"http://user:{SECRETS['proxy']}@192.0.2.9:3128"},
+        "k3s_config": {"etcd-s3-secret-key": SECRETS["store"]},
+        "k3s_audit_policy": {"rules": [{"level": "Metadata"}]},
+        "__k3s_look": {"stdout": yaml.safe_dump(LOOK)},
+    }
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
+    block = yaml.safe_load(tasks)[0]["block"]
+    writing = [each for each in block if each["name"].partition(" | ")[2].split()[0] in ("Look", "Write")]
+    play = {"hosts": "all", "gather_facts": False, "vars": known, "tasks": writing}
+    inventory = {"all": {"hosts": {"a": None}, "vars": defaults | inputs | local}}
+    for name, content in {"playbook": [play], "inventory": inventory}.items():
+        (folder / f"{name}.yml").write_text(yaml.safe_dump(content))
+    return ansible(folder, "--diff", "-vvv", *options)
+
+
+def test_secrets_reach_files_of_root_alone_and_no_output(tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    host.mkdir()
+    outputs = {options: write_files(tmp_path, *options) for options in (("--check",), (), ("--diff",))}
+    assert [changes(output)["a"] for output in outputs.values()] == [2, 2, 0]
+    assert [shown(output, SECRETS) for output in outputs.values()] == [{}] * 3
+    assert "+- level: Metadata" in outputs[()]  # other files are shown
+    files = ["audit-policy.yaml", "config.yaml", "k3s.service.env", "registries.yaml"]
+    assert sorted(path.name for path in host.iterdir()) == files
+    assert {path.stat().st_mode & 0o777 for path in host.iterdir()} == {0o600}
+    assert yaml.safe_load((host / "registries.yaml").read_text()) == REGISTRIES
+    told = {path.name: sorted(shown(path.read_text(), SECRETS)) for path in host.iterdir()}
+    assert told == {
+        "audit-policy.yaml": [],
+        "config.yaml": ["datastore", "store", "token"],
+        "k3s.service.env": ["proxy"],
+        "registries.yaml": ["registry"],
+    }
