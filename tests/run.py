@@ -50,7 +50,7 @@ TEST = ("test", "test-all")
 ALL = ("test-all",)
 COLLECTION = "tests/integration/collection"
 REFUSALS = " ".join(
-    f"{COLLECTION}/test_{part}.py" for part in ("k3s_refusals", "k3s_inputs", "k3s_drain", "remove_node")
+    f"{COLLECTION}/test_{part}.py" for part in ("k3s_refusals", "k3s_inputs", "k3s_install", "k3s_drain", "remove_node")
 )
 # On one host, in this order.
 LIFE = ("interrupted", "stopped_at_gates", "cluster_checks", "workflow_traps", "rotated_keys", "uninstalled")

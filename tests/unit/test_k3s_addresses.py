@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What role k3s finds on its host of what is fixed: etcd's address, the CA, networks and the kind of datastore.
 
-And which address a restoration gives it.
+How it is started and whether SELinux is enforcing, and which address a restoration gives it.
 
 The role's own scripts run here, on files in a folder of the test's and with a k3s that only notes how it was called.
 """
@@ -68,6 +68,9 @@ def script(tasks: str, name: str, host: Path, **known: Any) -> str:
         "/etc/rancher": "etc",
         "/run": "run",
         "/usr/local/bin": "bin",
+        "/boot": "boot",
+        "/sys/fs/selinux": "selinux",
+        "/usr/share/selinux/packages": "policies",
     }.items():
         text = text.replace(f"{place}/", f"{host}/{folder}/")
     return text
@@ -281,3 +284,42 @@ def test_nothing_tells_of_a_restoration_where_there_was_none(host: Path) -> None
 def test_mirrors_of_somebody_else_are_found(host: Path, text: str, told: bool) -> None:
     (host / "etc/k3s/registries.yaml").write_text(text)
     assert found(host, "mirrors") == str(told)
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        # Since Debian 12 the one in /boot says that the other counts.
+        (["firmware/cmdline.txt", "cmdline.txt"], "boot/firmware/cmdline.txt"),
+        (["firmware/cmdline.txt"], "boot/firmware/cmdline.txt"),
+        (["cmdline.txt"], "boot/cmdline.txt"),
+        ([], ""),
+    ],
+)
+def test_the_kernels_command_line_is_the_one_that_the_boot_reads(host: Path, files: list[str], line: str) -> None:
+    (host / "boot/firmware").mkdir(parents=True)
+    for name in files:
+        (host / "boot" / name).touch()
+    assert found(host, "boot_line") == (str(host / line) if line else "")
+
+
+@pytest.mark.parametrize(
+    ("enforce", "policy", "seen"),
+    [
+        ("1", False, ("True", "False")),
+        ("1", True, ("True", "True")),
+        # permissive, and off
+        ("0", True, ("False", "True")),
+        (None, False, ("False", "False")),
+    ],
+)
+def test_selinux_counts_where_it_is_enforcing(
+    host: Path, enforce: str | None, policy: bool, seen: tuple[str, str]
+) -> None:
+    if enforce is not None:
+        (host / "selinux").mkdir()
+        (host / "selinux/enforce").write_text(enforce)  # the kernel ends no line there
+    if policy:
+        (host / "policies").mkdir()
+        (host / "policies/k3s.pp").touch()
+    assert (found(host, "selinux"), found(host, "selinux_policy")) == seen

@@ -436,3 +436,119 @@ def test_a_member_of_etcd_leaves_only_while_all_others_are_ready(host: str, node
     assert judged["id"] == "K3S-70"
     assert judged["met"] is not refused
     assert not refused or judged["seen"] == "c, of the servers that would stay, is not ready"
+
+
+EL9 = "https://rpm.rancher.io/k3s/stable/common/centos/9/noarch"
+
+
+@pytest.mark.parametrize(
+    ("family", "version", "bundle", "repository"),
+    [
+        # as Ansible says it of RHEL, Rocky and AlmaLinux; k3s's own installer has EL 9's policy on EL 10, too
+        ("RedHat", "9", "", EL9),
+        ("RedHat", "10", "", EL9),
+        ("RedHat", "9", "/srv/bundle", ""),
+        ("Debian", "12", "", ""),
+    ],
+)
+def test_the_policy_for_selinux_comes_from_a_repository_that_has_it(
+    family: str, version: str, bundle: str, repository: str
+) -> None:
+    facts = {"os_family": family, "distribution_major_version": version}
+    assert value("{{ k3s_selinux_repository }}", ansible_facts=facts, k3s_bundle=bundle) == repository
+
+
+@pytest.mark.parametrize(
+    ("repository", "key"),
+    [
+        (EL9, "https://rpm.rancher.io/public.key"),
+        ("http://mirror.example.com:8080/k3s/el9", "http://mirror.example.com:8080/public.key"),
+    ],
+)
+def test_the_policy_for_selinux_is_signed_with_a_key_beside_its_repository(repository: str, key: str) -> None:
+    policy = next(task for task in install_tasks() if task["name"] == "install | Have k3s's policy for SELinux")
+    described, installed = (task[next(name for name in task if "." in name)] for task in policy["block"])
+    known = {"k3s_selinux_repository": repository}
+    written = {name: value(text, **known) for name, text in described.items() if isinstance(text, str)}
+    assert (written["baseurl"], written["gpgkey"], described["gpgcheck"]) == (repository, key, True)
+    assert installed == {"name": "k3s-selinux", "state": "present"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "lacks"),
+    [
+        # enforcing, with the policy or without, and anything else
+        ({"selinux": True, "selinux_policy": False}, True),
+        ({"selinux": True, "selinux_policy": True}, False),
+        ({"selinux": False, "selinux_policy": False}, False),
+    ],
+)
+def test_where_selinux_is_enforcing_k3s_is_told_and_has_its_policy(seen: dict[str, bool], lacks: bool) -> None:
+    assert value("{{ __k3s_lacks_policy }}", __k3s_seen=seen) is lacks
+    assert node_config(**seen).get("selinux", False) is seen["selinux"]
+
+
+def install_tasks() -> list[dict[str, Any]]:
+    return list(load(ROLES_DIR / "k3s/tasks/install.yml"))
+
+
+def node_config(*, selinux: bool = False, selinux_policy: bool = False, **known: Any) -> dict[str, Any]:
+    """What k3s is told of its node, on a host that founds a cluster."""
+    seen = {"selinux": selinux, "selinux_policy": selinux_policy, "data": "", "joined": "", "peers": []}
+    known = {"k3s_token": "secret", "k3s_agent_token": "agents", "__k3s_ca": "", "__k3s_seen": seen, **known}
+    return dict(value("{{ __k3s_node_config }}", **known))
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ({}, {"node-ip": "192.0.2.1"}),
+        ({"k3s_interface": "eth1"}, {"node-ip": "192.0.2.1", "flannel-iface": "eth1"}),
+        (
+            {"k3s_interface": "eth1", "k3s_node_address": "192.0.2.1, fd00::1"},
+            {"node-ip": "192.0.2.1,fd00::1", "flannel-iface": "eth1"},
+        ),
+        # The address that others reach it at, which need not be the one that the host would take by itself.
+        ({"site_address": "198.51.100.7"}, {"node-ip": "198.51.100.7"}),
+    ],
+)
+def test_the_address_and_the_interface_of_a_node_are_those_of_its_inputs(
+    known: dict[str, Any], told: dict[str, str]
+) -> None:
+    facts = {"default_ipv4": {"address": "203.0.113.9", "interface": "eth0"}}
+    config = node_config(ansible_facts=facts, **known)
+    assert {name: text for name, text in config.items() if name in ("node-ip", "flannel-iface")} == told
+
+
+def test_labels_and_taints_are_those_of_the_inputs() -> None:
+    known = {"k3s_node_labels": {"place": "hamburg"}, "k3s_node_taints": ["place=hamburg:PreferNoSchedule"]}
+    config = node_config(**known)
+    assert (config["node-label"], config["node-taint"]) == (["place=hamburg"], known["k3s_node_taints"])
+    assert {"node-label", "node-taint"}.isdisjoint(node_config())
+
+
+@pytest.mark.parametrize(
+    ("machine", "binary", "sums", "images"),
+    [
+        # what the kernel calls it, and the names of the release's files
+        ("x86_64", "k3s", "sha256sum-amd64.txt", "k3s-airgap-images-amd64.tar.zst"),
+        ("aarch64", "k3s-arm64", "sha256sum-arm64.txt", "k3s-airgap-images-arm64.tar.zst"),
+        ("armv7l", "k3s-armhf", "sha256sum-arm.txt", "k3s-airgap-images-arm.tar.zst"),
+    ],
+)
+def test_a_release_is_taken_by_the_names_of_its_files(machine: str, binary: str, sums: str, images: str) -> None:
+    known = {"k3s_version": "v1.36.4+k3s1", "ansible_facts": {"architecture": machine}}
+    release = "https://github.com/k3s-io/k3s/releases/download/v1.36.4%2Bk3s1"
+    assert value("{{ k3s_url }}", **known) == f"{release}/{binary}"
+    assert value("{{ k3s_checksum }}", **known) == f"sha256:{release}/{sums}"
+    (block,) = (task["block"] for task in install_tasks() if task["name"] == "install | Put k3s in place")
+    (archive,) = (task["vars"] for task in block if task["name"].endswith("archive of images in place"))
+    assert value(archive["common_artifact_url"], **known) == f"{release}/{images}"
+    assert value(archive["common_artifact_destination"], **known) == f"/var/lib/rancher/k3s/agent/images/{images}"
+
+
+@pytest.mark.parametrize("machine", ["armv6l", "armv8l", "s390x", "riscv64"])
+def test_a_machine_for_which_there_is_no_release_is_refused_by_its_name(machine: str) -> None:
+    rule = next(each for each in VARS["__k3s_rules"] if each["id"] == "K3S-51")
+    found = value("{{ __k3s_rule }}", __k3s_rule=rule, ansible_facts={"architecture": machine})
+    assert (found["met"], found["seen"]) == (False, f"a has the architecture {machine}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from unit.contract import ROLES_DIR
+from unit.contract import ROLES_DIR, role_tasks
 from unit.templates import role_variables, templated
 
 PROGRAM = ROLES_DIR / "k3s/files/ending_certificates.py"
@@ -549,3 +550,106 @@ def test_a_host_asks_the_servers_that_are_left_out_of_its_run(
         "inventory_hostname": host,
     }
     assert value("__k3s_version_urls", **known) == asked
+
+
+def task(name: str) -> dict[str, Any]:
+    """A task of the role, by what stands behind its file."""
+    return next(each for _, each in role_tasks("k3s") if each["name"].partition(" | ")[2] == name)
+
+
+COPY = "Copy the state of SQLite before another version runs"
+
+
+@pytest.mark.parametrize(
+    ("host", "seen", "copied"),
+    [
+        # the server, what it has, and whether its state is copied
+        ("a", {"version": OLD, "data": "sqlite"}, True),
+        ("a", {"version": NEW, "data": "sqlite"}, False),
+        ("a", {"version": "", "data": "sqlite"}, False),  # installed again on data that were kept
+        ("a", {"version": OLD, "data": "etcd"}, False),
+        # The owner of a datastore keeps it.
+        ("a", {"version": OLD, "data": ""}, False),
+        ("b", {"version": OLD, "data": "sqlite"}, False),
+        ("c", {"version": OLD, "data": "sqlite"}, False),  # an agent that was a server
+    ],
+)
+def test_the_state_of_sqlite_is_copied_before_another_version_runs(
+    host: str, seen: dict[str, str], copied: bool
+) -> None:
+    conditions = [f"{{{{ {condition} }}}}" for condition in task(COPY)["when"]]
+    known = {"k3s_version": NEW, "inventory_hostname": host, "__k3s_seen": seen}
+    assert all(value("__k3s_when", __k3s_when=condition, **known) for condition in conditions) is copied
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["k3s runs", "k3s was killed"])
+def test_the_copy_of_sqlite_has_what_is_not_in_its_file_yet(tmp_path: Path, runs: bool) -> None:
+    """k3s writes ahead into another file, which a copy of the one alone would lack."""
+    data = tmp_path / "data/server/db"
+    data.mkdir(parents=True)
+    writer = sqlite3.connect(tmp_path / "state.db")
+    writer.executescript("pragma journal_mode=wal; pragma wal_autocheckpoint=0; create table kine (name);")
+    with writer:
+        writer.execute("insert into kine values ('kept')")
+    for ending in ("", "-wal", "-shm") if runs else ("", "-wal"):
+        (data / f"state.db{ending}").write_bytes((tmp_path / f"state.db{ending}").read_bytes())
+    writer.close()
+    known = {"__k3s_data": f"{tmp_path}/data", "k3s_version": NEW}
+    command = [value("__k3s_word", __k3s_word=word, **known) for word in task(COPY)["ansible.builtin.command"]["argv"]]
+    for _ in range(2):  # also after a run that was interrupted
+        subprocess.run([sys.executable, *command[1:]], check=True)
+    copy = data / "snapshots/before-v1.36.4-k3s1.db"
+    assert sqlite3.connect(copy).execute("select name from kine").fetchall() == [("kept",)]
+    assert (copy.stat().st_mode & 0o777, copy.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+STARTED = "2026-11-27 10:00:00 UTC"
+# What a Node says of itself; its kubelet has spoken since k3s has started, or not.
+READY, NOT_READY, OLD_WORD = (
+    "Ready=True@2026-11-27T10:00:05Z",
+    "Ready=False@2026-11-27T10:00:05Z",
+    "Ready=True@2026-11-27T09:59:55Z",
+)
+VOTES, LEARNS = "EtcdIsVoter=True@2026-11-27T10:00:09Z", "EtcdIsVoter=False@2026-11-27T10:00:09Z"
+
+
+@pytest.mark.parametrize(
+    ("host", "config", "conditions", "said"),
+    [
+        # the host, how the cluster is, what its Node says, and why it is waited for
+        ("a", {}, [READY, VOTES], ""),
+        ("a", {}, [READY, LEARNS], "no voting member of etcd yet"),
+        ("a", {}, [READY], "no voting member of etcd yet"),
+        ("a", {}, [NOT_READY, VOTES], "the node node-a is not ready"),
+        ("a", {}, [OLD_WORD, VOTES], "the node node-a is not ready"),
+        ("a", {}, [VOTES], "the node node-a is not ready"),
+        # No members: an agent, one server, a datastore.
+        ("c", {}, [READY], ""),
+        ("a", {"k3s_servers": ["a"]}, [READY], ""),
+        ("a", {"k3s_datastore_endpoint": "postgres://h/d"}, [READY], ""),
+    ],
+)
+def test_the_next_host_has_its_turn_when_the_node_is_ready_and_votes(
+    tmp_path: Path, host: str, config: dict[str, Any], conditions: list[str], said: str
+) -> None:
+    known = {
+        "k3s_datastore_endpoint": "",
+        "k3s_config": {},
+        "k3s_node_name": f"node-{host}",
+        "inventory_hostname": host,
+    }
+    cmd = task("Wait until the node is ready")["ansible.builtin.shell"]["cmd"]
+    script = value("__k3s_script", __k3s_script=cmd, **{**known, **config})
+    lines = "".join(f"echo '            {line}'\n" for line in conditions)
+    answers = {
+        "k3s": f"case $* in *readyz*) echo ok ;; *) {lines} ;; esac",
+        "systemctl": f"case $1 in show) echo '{STARTED}' ;; *) echo active ;; esac",
+    }
+    for name, answer in answers.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / name).chmod(0o755)
+    script = script.replace("/usr/local/bin/k3s", str(tmp_path / "k3s"))
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    run = subprocess.run(["sh", "-c", script], env=path, capture_output=True, text=True, check=False)
+    assert (run.returncode == 0) is (not said), run.stderr
+    assert said in run.stderr

@@ -36,6 +36,7 @@ class Machine:
     described: Host
     is_server: bool
     labels: dict[str, str]
+    taints: set[str]
     node: str
 
     @property
@@ -73,10 +74,11 @@ def machines(inventory: str) -> list[Machine]:
     for group in ("k3s_servers", "k3s_agents"):
         for described in testinfra.get_hosts([f"ansible://{group}"], ansible_inventory=inventory):
             labels = variable(described, "k3s_node_labels | default({})")
+            wanted = set(variable(described, "k3s_node_taints | default([])"))
             name = described.backend.get_pytest_id().removeprefix("ansible://")
             host = door(described)
             node = host.check_output("hostname").lower()
-            found.append(Machine(name, host, described, group == "k3s_servers", labels, node))
+            found.append(Machine(name, host, described, group == "k3s_servers", labels, wanted, node))
     return found
 
 
@@ -141,6 +143,11 @@ def condition(node: dict[str, Any], kind: str) -> str | None:
     return next((entry["status"] for entry in node["status"]["conditions"] if entry["type"] == kind), None)
 
 
+def taints(node: dict[str, Any]) -> set[str]:
+    """The taints of a node, as the inventory has them."""
+    return {f"{each['key']}={each.get('value', '')}:{each['effect']}" for each in node["spec"].get("taints", [])}
+
+
 def nodes_now(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
     """The cluster's nodes by name, as they are at this moment."""
     return {node["metadata"]["name"]: node for node in json.loads(kubectl("get", "nodes", "--output=json"))["items"]}
@@ -165,3 +172,24 @@ def restarted(machines: list[Machine], before: dict[str, str]) -> set[str]:
     """The hosts whose k3s is not the process any more that it was before."""
     after = processes(machines)
     return {name for name in before if before[name] != after[name]}
+
+
+def status(machine: Machine, user: str, password: str, path: str) -> int:
+    """What a server answers a host that would join with a token."""
+    config = f'user = "{user}:{password}"'
+    address = machine.host.check_output("hostname --all-ip-addresses").split()[0]
+    url = f"https://{address}:6443{path}"
+    curl = "curl --config - --insecure --silent --output /dev/null --write-out '%{http_code}'"
+    return int(machine.host.check_output(f"printf %s '{config}' | {curl} {url}"))
+
+
+def joins(servers: list[Machine], tokens: dict[str, str]) -> dict[str, list[int]]:
+    """What every server answers those that join with these tokens."""
+    server, agent = (tokens[name] for name in TOKENS)
+    return {
+        each.name: [
+            status(each, "server", server, "/v1-k3s/server-bootstrap"),
+            status(each, "node", agent, "/v1-k3s/config"),
+        ]
+        for each in servers
+    }

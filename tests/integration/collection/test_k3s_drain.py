@@ -1,7 +1,9 @@
 # Copyright (c) flyte.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How role k3s empties a node before it restarts or leaves, by an API that refuses, is slow or knows no such user.
+"""How role k3s empties a node before it restarts or leaves, and removes one whose host comes back without its disk.
+
+By an API that refuses, is slow or knows no such user.
 
 Nothing can be removed from this machine: what would do it as root is kept from becoming that, or runs in check mode.
 The setting with which systemd leaves k3s ended is only said to be written.
@@ -32,11 +34,11 @@ RESOURCES = [
     {
         "name": name,
         "singularName": kind.lower(),
-        "namespaced": kind == "Pod",
+        "namespaced": kind != "Node",
         "kind": kind,
         "verbs": ["get", "list", "patch"],
     }
-    for name, kind in (("nodes", "Node"), ("pods", "Pod"))
+    for name, kind in (("nodes", "Node"), ("pods", "Pod"), ("secrets", "Secret"))
 ]
 REFUSAL = (
     429,
@@ -342,3 +344,75 @@ def test_a_kubeconfig_of_others_is_kept_and_a_node_that_stays_is_named(tmp_path:
     assert "kubectl delete node" not in output
     task = output.partition("Remove the kubeconfig from the control node]")[2]
     assert task.splitlines()[1] == "skipping: [b]"
+
+
+PASSWORD = "/api/v1/namespaces/kube-system/secrets/node-b.node-password.k3s"
+
+
+def come_back(tmp_path: Path, found: Cluster, *, address: str, password: bool = True, was_here: bool = False) -> str:
+    """The output of what is done before k3s starts on a host of which the cluster may have a node."""
+    found.node["status"]["addresses"] = [
+        {"type": "InternalIP", "address": address},
+        {"type": "Hostname", "address": "node-b"},
+    ]
+    found.api.objects[PASSWORD] = (
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "node-b.node-password.k3s"},
+            "data": {"hash": "aHVzaA=="},
+        }
+        if password
+        else 404
+    )
+    found.api.objects[f"DELETE {NODE}"] = {"kind": "Status", "status": "Success"}
+    found.api.objects[NODE] = lambda: 404 if found.asked("DELETE") else found.node
+    tasks = yaml.safe_load((ROOT / "roles/k3s/tasks/configure.yml").read_text())
+    (removing,) = (task for task in tasks if task["name"] == "configure | Remove the node that this host was before")
+    server = urlsplit(found.api.server)
+    known = {
+        **yaml.safe_load((ROOT / "roles/k3s/vars/main.yml").read_text()),
+        "k3s_node_name": "node-b",
+        "k3s_node_address": "192.0.2.2",
+        "k3s_api_port": server.port,
+        "k3s_kubeconfig": str(found.kubeconfig),
+        "k3s_context": "default",
+        "__k3s_seen": {"was_here": was_here, "state": "activating", "peers": [server.hostname]},
+    }
+    start = {"name": "Start k3s", "ansible.builtin.debug": {"msg": "started"}}
+    play = {"hosts": "all", "gather_facts": False, "vars": known, "tasks": [removing, start]}
+    (tmp_path / "playbook.yml").write_text(yaml.safe_dump([play]))
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": {"b": local}}}))
+    output = ansible(tmp_path)
+    assert "aHVzaA==" not in output
+    return output
+
+
+def test_the_node_of_a_lost_disk_is_removed_before_its_host_joins_again(tmp_path: Path) -> None:
+    with cluster(tmp_path) as found:
+        output = come_back(tmp_path, found, address="192.0.2.2")
+    assert found.asked("DELETE") == [f"DELETE {NODE}"]
+    assert '"msg": "started"' in output, output
+
+
+def test_a_node_with_another_address_is_not_removed_but_named(tmp_path: Path) -> None:
+    with cluster(tmp_path) as found:
+        output = come_back(tmp_path, found, address="192.0.2.9")
+    text = " ".join(by_id(output)["K3S-140"].split())
+    assert "a node node-b with 192.0.2.9, and b, which has nothing of a node any more, has 192.0.2.2. Expected" in text
+    assert "kubectl delete node node-b" in text
+    assert found.asked("DELETE") == []
+    assert '"msg": "started"' not in output
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{"password": False}, {"was_here": True}],
+    ids=["the password was forgotten, as after a restoration", "the host has not lost its disk"],
+)
+def test_a_node_with_another_address_whose_host_is_not_refused_stays(tmp_path: Path, known: dict[str, bool]) -> None:
+    with cluster(tmp_path) as found:
+        output = come_back(tmp_path, found, address="192.0.2.9", **known)
+    assert found.asked("DELETE") == []
+    assert '"msg": "started"' in output, output

@@ -1160,3 +1160,47 @@ def test_the_journal_of_a_k3s_that_does_not_come_up_is_shown_without_secrets(tmp
     assert "******** via https://proxy:********@h:3128 for https://192.0.2.1:6443/cacerts" in output
     assert "docs/problems.md#k3s-60" in output
     assert [secret for secret in ("first-secret", "hu/sh", "s3-secret", "other@") if secret in output] == []
+
+
+@pytest.mark.parametrize("votes", [True, False], ids=["later", "never"])
+def test_no_other_server_has_its_turn_before_a_new_member_of_etcd_votes(tmp_path: Path, votes: bool) -> None:
+    """The role's own question, asked of a kubectl that calls the member a learner at first, and less often."""
+    heard = "2026-11-27T10:00:05Z"
+    answers = {
+        "k3s": f"""
+            echo >>{tmp_path}/asked
+            [ "$(wc -l <{tmp_path}/asked)" -gt 4 ] && vote={votes} || vote=False
+            case $* in *readyz*) echo ok ;; *) printf 'Ready=True@{heard}\\nEtcdIsVoter=%s@' $vote ;; esac""",
+        "systemctl": "case $1 in show) echo '2026-11-27 10:00:00 UTC' ;; *) echo active ;; esac",
+        "journalctl": "echo 'not yet been promoted from learner'",
+    }
+    for name, answer in answers.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / name).chmod(0o755)
+    tasks = yaml.safe_load((ROOT / "roles/k3s/tasks/configure.yml").read_text())
+    (waiting,) = (task for task in tasks if task["name"] == "configure | Wait for k3s")
+    (question,) = (task for task in waiting["block"] if "until" in task)
+    script = question["ansible.builtin.shell"]
+    script["cmd"] = script["cmd"].replace("/usr/local/bin/k3s", str(tmp_path / "k3s"))
+    question |= {"retries": 3, "delay": 0}
+    known = {
+        **yaml.safe_load((ROOT / "roles/k3s/vars/main.yml").read_text()),
+        "k3s_servers": ["a", "b", "c"],
+        "k3s_agents": [],
+        "k3s_config": {},
+        "k3s_datastore_endpoint": "",
+        "k3s_node_name": "a",
+        "k3s_ready_timeout": 10,
+        "ansible_become": False,
+    }
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    host = {**local, "__k3s_look": {"stdout": yaml.safe_dump({**LOOK, "state": "active"})}}
+    next_turn = {"name": "Go on", "ansible.builtin.debug": {"msg": "the next host"}}
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    play = {"hosts": "all", "gather_facts": False, "vars": known, "environment": path, "tasks": [waiting, next_turn]}
+    (tmp_path / "playbook.yml").write_text(yaml.safe_dump([play]))
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": {"a": host}}}))
+    output = ansible(tmp_path)
+    assert ('"msg": "the next host"' in output) is votes, output
+    assert ("no voting member of etcd yet" in output) is not votes
+    assert ("not yet been promoted from learner" in output) is not votes

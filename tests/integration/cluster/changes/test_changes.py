@@ -23,14 +23,29 @@ import testinfra
 import yaml
 from support.leftovers import LEFTOVERS, unseen
 
-from ..conftest import LOSE_THE_DISK, TOKENS, Kubectl, Machine, assert_whole, door, nodes_now, processes, restarted
+from ..conftest import (
+    LOSE_THE_DISK,
+    TOKENS,
+    Kubectl,
+    Machine,
+    assert_whole,
+    door,
+    nodes_now,
+    processes,
+    restarted,
+    taints,
+)
 from ..playbooks import CLUSTER, Playbooks
 
 ROOT = Path(__file__).resolve().parents[4]
 K3S_VERSION = yaml.safe_load((ROOT / "roles/k3s/defaults/main.yml").read_text())["k3s_version"]
 PORT = 30080
 # Stays in all later runs: another value would be one more change.
-CHANGED = {"k3s_config": {"kubelet-arg": ["max-pods=99"]}}
+CHANGED = {
+    "k3s_config": {"kubelet-arg": ["max-pods=99"]},
+    "k3s_node_labels": {"stage": "second"},
+    "k3s_node_taints": ["stage=second:PreferNoSchedule"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +236,11 @@ def test_a_change_restarts_one_node_at_a_time(
     assert set.union(*rounds) == set(addresses)
     assert max(len(missing) for missing in rounds) == 1
     assert_whole(kubectl, machines)
-    assert {node["status"]["capacity"]["pods"] for node in nodes_now(kubectl).values()} == {"99"}
+    changed = nodes_now(kubectl).values()
+    assert {node["status"]["capacity"]["pods"] for node in changed} == {"99"}
+    # A label is set at every start, a taint only when a node registers.
+    assert {node["metadata"]["labels"].get("stage") for node in changed} == {"second"}
+    assert set.union(*map(taints, changed)).isdisjoint(CHANGED["k3s_node_taints"])
     assert set(playbooks.do(**CHANGED).values()) == {0}
 
 
@@ -291,6 +310,10 @@ def test_nodes_leave_the_cluster(
 def test_nodes_that_left_join_again(playbooks: Playbooks, machines: list[Machine], kubectl: Kubectl) -> None:
     playbooks.do(**CHANGED)
     assert_whole(kubectl, machines)
+    # Each has left in one of the tests above, so that it registers with the taint.
+    assert [
+        name for name, node in nodes_now(kubectl).items() if not taints(node).issuperset(CHANGED["k3s_node_taints"])
+    ] == []
     assert set(playbooks.do(**CHANGED).values()) == {0}
 
 

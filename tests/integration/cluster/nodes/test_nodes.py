@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support.leaks import forms, shown
 
-from ..conftest import Kubectl, Machine, condition, fetch, web_server
+from ..conftest import Kubectl, Machine, condition, fetch, taints, web_server
 
 ROLE = "node-role.kubernetes.io/"
 PODS = "cluster-test"
@@ -38,7 +39,7 @@ cat >manifest.json <<END
 END
 tar --create config.json manifest.json layer.tar | k3s ctr images import -
 """
-PLACES = "/etc /run /usr/local /var/lib/rancher"
+PLACES = "/etc /run /usr/local /var/lib/rancher /var/log"
 # The file as the server serves it; an agent has a copy.
 CA_HASH = "sha256sum /var/lib/rancher/k3s/agent/server-ca.crt | cut -c -64"
 
@@ -50,6 +51,7 @@ def test_every_host_is_a_ready_node_of_its_kind(machines: list[Machine], nodes: 
         assert condition(node, "Ready") == "True", machine.name
         assert (node["metadata"]["labels"].get(f"{ROLE}control-plane") == "true") == machine.is_server
         assert machine.labels.items() <= node["metadata"]["labels"].items()
+        assert machine.taints <= taints(node), machine.name
 
 
 def test_the_units_are_those_of_the_hosts_kind_and_start_at_boot(machines: list[Machine]) -> None:
@@ -96,7 +98,7 @@ def test_the_kubelets_port_answers_the_servers(pods: dict[str, str], kubectl: Ku
 
 
 def secrets(machine: Machine) -> dict[str, str]:
-    """The generated secrets of the host's site, and the passwords of its datastore and its proxy."""
+    """The generated secrets of the host's site, and the passwords of its datastore, its proxy and its registries."""
     directory = Path(machine.variable("site_directory")) / "secrets"
     found = {path.name: path.read_text().strip() for path in directory.iterdir()}
     addresses = {
@@ -104,21 +106,34 @@ def secrets(machine: Machine) -> dict[str, str]:
         "proxy": machine.variable("(k3s_environment | default({})).HTTPS_PROXY | default('')"),
     }
     passwords = {name: urlsplit(address).password for name, address in addresses.items()}
+    registries = machine.variable("(k3s_registries | default({})).configs | default({})")
+    passwords |= {name: registry["auth"]["password"] for name, registry in registries.items()}
     return {**found, **{name: password for name, password in passwords.items() if password}}
 
 
 def test_tokens_lie_in_files_of_root_alone(machines: list[Machine]) -> None:
     for machine in machines:
-        files = "/etc/rancher/k3s/config.yaml /etc/rancher/node/password"
-        modes = machine.host.check_output(f"stat --format='%U %a' {files}")
-        assert modes.splitlines() == ["root 600"] * 2, machine.name
+        files = ["/etc/rancher/k3s/config.yaml", "/etc/rancher/node/password"]
+        if machine.variable("k3s_registries is defined"):
+            files.append("/etc/rancher/k3s/registries.yaml")
+        modes = machine.host.check_output(f"stat --format='%U %a' {' '.join(files)}")
+        assert modes.splitlines() == ["root 600"] * len(files), machine.name
         arguments = machine.host.run("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '").stdout
         assert "k3s" in arguments
         values = secrets(machine)
         assert [name for name, value in values.items() if value in arguments] == [], machine.name
-        sought = " ".join(f"-e {value}" for value in values.values())
+        sought = " ".join(f"-e {form}" for value in values.values() for form in forms(value))
         open_files = f"find {PLACES} -xdev -type f -perm /0044 -size -1024k -exec grep -lF {sought} {{}} +"
         assert machine.host.run(open_files).stdout == "", machine.name
+
+
+def test_no_journal_shows_a_secret(machines: list[Machine]) -> None:
+    """Of k3s, and of Ansible's modules, which write there what they were asked for."""
+    for machine in machines:
+        journal = machine.host.check_output("journalctl --no-pager --all | LC_ALL=C tr -cd '[:print:]\\n'")
+        words = ("level=info", "Invoked with")
+        assert [word for word in words if word not in journal] == [], machine.name
+        assert shown(journal, secrets(machine)) == {}, machine.name
 
 
 def test_an_agent_does_not_have_the_servers_token(machines: list[Machine], servers: list[Machine]) -> None:

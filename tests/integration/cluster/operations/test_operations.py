@@ -26,7 +26,7 @@ from support.pki import Authority
 from support.servers import Minio, minio
 from testbed.builder import hosts
 
-from ..conftest import LOSE_THE_DISK, TOKENS, Kubectl, Machine, assert_whole, nodes_now, processes, restarted
+from ..conftest import LOSE_THE_DISK, TOKENS, Kubectl, Machine, assert_whole, joins, nodes_now, processes, restarted
 from ..playbooks import CLUSTER, Playbooks
 
 TLS = "/var/lib/rancher/k3s/server/tls"
@@ -324,27 +324,6 @@ def test_a_restored_cluster_knows_what_it_knew_and_is_whole(
     assert_whole(kubectl, machines)
     kubectl("rollout", "status", "deployment/kept", "--timeout=180s")
     assert set(playbooks.do(**AGENTS_CHANGE).values()) == {0}
-
-
-def status(machine: Machine, user: str, password: str, path: str) -> int:
-    """What a server answers a host that would join with a token."""
-    config = f'user = "{user}:{password}"'
-    address = machine.host.check_output("hostname --all-ip-addresses").split()[0]
-    url = f"https://{address}:6443{path}"
-    curl = "curl --config - --insecure --silent --output /dev/null --write-out '%{http_code}'"
-    return int(machine.host.check_output(f"printf %s '{config}' | {curl} {url}"))
-
-
-def joins(servers: list[Machine], tokens: dict[str, str]) -> dict[str, list[int]]:
-    """What every server answers those that join with these tokens."""
-    server, agent = (tokens[name] for name in TOKENS)
-    return {
-        each.name: [
-            status(each, "server", server, "/v1-k3s/server-bootstrap"),
-            status(each, "node", agent, "/v1-k3s/config"),
-        ]
-        for each in servers
-    }
 
 
 def test_another_token_is_refused_with_the_way_to_change_it(playbooks: Playbooks, machines: list[Machine]) -> None:
