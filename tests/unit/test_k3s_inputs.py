@@ -399,7 +399,7 @@ def test_the_kubelet_is_told_in_any_spelling_on_what_to_fail(
     assert value("{{ __k3s_runs_on_cgroup_v1 }}", k3s_version="v1.36.4+k3s1", **known) is not on_cgroup_v1
 
 
-NODES = [
+NODES: list[dict[str, Any]] = [
     {"name": "a", "ready": "True"},
     {"name": "b", "ready": "True"},
     {"name": "c", "ready": "Unknown"},
