@@ -316,7 +316,9 @@ def test_settings_are_told_with_which_k3s_ignores_its_secret(
         ("postgres://k3s:a%2Fb%25~!$&'()*+,;=:@h/d", True),
         ("postgres://k3s:p@ss@h/d", True),
         ("postgres://k3s@[fd00::1]:5432/d e?sslmode=disable&application_name=k3s@a", True),
-        ("postgres://h1:5432,h2/d%20e?user=k3s&password=p@ss%2F", True),
+        ("postgres://k3s:p@h1,h2:5433/d%20e?user=k3s&password=p@ss%2F", True),
+        ("postgres://h1:5432,h2:5433/d", True),
+        ("postgres://k3s:p@h1:5432,h2/d", False),
         ("postgresql://k3s:p@/d?host=/run/postgresql#end", True),
         ("nats://k3s:p@h:4222?bucket=k3s,nats://i", True),
         ("postgres://k3s:p%zz@h/d", False),
@@ -397,7 +399,7 @@ def test_the_kubelet_is_told_in_any_spelling_on_what_to_fail(
     assert value("{{ __k3s_runs_on_cgroup_v1 }}", k3s_version="v1.36.4+k3s1", **known) is not on_cgroup_v1
 
 
-NODES = [
+NODES: list[dict[str, Any]] = [
     {"name": "a", "ready": "True"},
     {"name": "b", "ready": "True"},
     {"name": "c", "ready": "Unknown"},
