@@ -122,7 +122,11 @@ func (c *Controller) Run(ctx context.Context) {
 	}
 	defer os.RemoveAll(home)
 	c.attempts = map[string]attempt{}
-	c.environment = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	c.environment = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig)
+	// k3s runs helm in a pod, so that nothing of it stays in the host's /root.
+	for _, name := range []string{"HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECACHEDIR"} {
+		c.environment = append(c.environment, name+"="+home)
+	}
 	c.Clients.Loop(ctx, source, 10*time.Second, c.reconcile, chartResource, configResource,
 		schema.GroupVersionResource{Version: "v1", Resource: "secrets"})
 }
