@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from unit.contract import ROLES_DIR, load, role_tasks
+from unit.contract import ROLES_DIR, ROOT, load, role_tasks
 from unit.templates import role_variables, templated
 
 SITE = role_variables("site", "defaults")
@@ -187,12 +187,11 @@ def interface_rule(interfaces: list[str], **known: Any) -> dict[str, Any]:
     return dict(value("{{ __k3s_rule }}", __k3s_rule=rule, __k3s_seen={"interfaces": interfaces}, **known))
 
 
-def look(k3s: str = "/usr/local/bin/k3s", **known: Any) -> dict[str, Any]:
+def look(k3s: str = "/usr/local/bin/k3s", config: str = "/etc/rancher/k3s/config.yaml", **known: Any) -> dict[str, Any]:
     """What the role's look at a host says of this machine, which it only reads."""
     (found,) = (task for _, task in role_tasks("k3s") if task["name"] == "preflight | Look at what the host has")
-    script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known).replace(
-        "/usr/local/bin/k3s", k3s
-    )
+    script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known)
+    script = script.replace("/usr/local/bin/k3s", k3s).replace("/etc/rancher/k3s/config.yaml", config)
     run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     return dict(yaml.safe_load(run.stdout))
 
