@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from unit.contract import ROLES_DIR, load, role_tasks
+from unit.contract import ROLES_DIR, ROOT, load, role_tasks
 from unit.templates import role_variables, templated
 
 SITE = role_variables("site", "defaults")
@@ -187,12 +187,11 @@ def interface_rule(interfaces: list[str], **known: Any) -> dict[str, Any]:
     return dict(value("{{ __k3s_rule }}", __k3s_rule=rule, __k3s_seen={"interfaces": interfaces}, **known))
 
 
-def look(k3s: str = "/usr/local/bin/k3s", **known: Any) -> dict[str, Any]:
+def look(k3s: str = "/usr/local/bin/k3s", config: str = "/etc/rancher/k3s/config.yaml", **known: Any) -> dict[str, Any]:
     """What the role's look at a host says of this machine, which it only reads."""
     (found,) = (task for _, task in role_tasks("k3s") if task["name"] == "preflight | Look at what the host has")
-    script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known).replace(
-        "/usr/local/bin/k3s", k3s
-    )
+    script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known)
+    script = script.replace("/usr/local/bin/k3s", k3s).replace("/etc/rancher/k3s/config.yaml", config)
     run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     return dict(yaml.safe_load(run.stdout))
 
@@ -215,6 +214,38 @@ def test_a_look_finds_who_answers() -> None:
         addresses = {"a": "192.0.2.1", "b": "127.0.0.1", "c": "127.0.0.1 x"}
         seen = look(k3s_host_addresses=addresses, k3s_api_port=port, __k3s_join_places=[f"127.0.0.1/{port}"])
     assert (seen["peers"], seen["answering"]) == (["127.0.0.1"], [f"127.0.0.1/{port}"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "encryption"),
+    [(None, ""), ('{"providers": [{"identity": {}}]}', "none"), ('{"aescbc": {"keys": [{"secret": "x"}]}}', "keys")],
+)
+def test_a_look_finds_with_what_the_cluster_began(tmp_path: Path, keys: str | None, encryption: str) -> None:
+    (tmp_path / "config.yaml").write_text("flannel-backend: 'host-gw'\ncluster-dns:\n- 10.43.0.10\n- fd43::a\n")
+    if keys:
+        (tmp_path / "server/cred").mkdir(parents=True)
+        (tmp_path / "server/cred/encryption-config.json").write_text(keys)
+    seen = look(config=str(tmp_path / "config.yaml"), __k3s_data=str(tmp_path))
+    assert seen["options"] == {"flannel-backend": "host-gw", "cluster-domain": "", "cluster-dns": "10.43.0.10,fd43::a"}
+    assert seen["encryption"] == encryption
+
+
+# Of those whose rules need no host.
+JUDGED = ["K3S-63", "K3S-64", "K3S-80", "K3S-82", "K3S-83", "K3S-104", "K3S-106", "K3S-119"]
+
+
+def test_what_the_page_says_of_cis_is_taken() -> None:
+    page = (ROOT / "docs/cluster.md").read_text().partition("\n## CIS\n")[2]
+    known = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    files = {"__k3s_options": "options", "__k3s_kubelet_known": "kubelet_fields"}
+    known |= {name: load(ROLES_DIR / f"k3s/files/{file}.yml") for name, file in files.items()}
+    rules = [rule for kind in ("type_", "input_", "") for rule in VARS[f"__k3s_{kind}rules"]]
+    met = {rule["id"]: value("{{ rule['met'] }}", rule=rule, **known) for rule in rules if rule["id"] in JUDGED}
+    assert met == dict.fromkeys(JUDGED, True)
+    arguments = value("{{ __k3s_api_config['kube-apiserver-arg'] }}", **known)
+    assert "admission-control-config-file=/etc/rancher/k3s/admission.yaml" in arguments
+    assert arguments[-2:] == known["k3s_config"]["kube-apiserver-arg"]
+    assert [argument for argument in known["k3s_config"]["kubelet-arg"] if " " in argument] == []
 
 
 @pytest.mark.parametrize("installed", ["v1.35.8+k3s1", "v1.36.4+k3s1"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import os
 import sqlite3
@@ -87,7 +88,13 @@ def rule(identifier: str, **known: Any) -> dict[str, Any]:
     return dict(value("__k3s_rule", __k3s_rule=raw, **known))
 
 
-OTHER = {"__k3s_has_another_token": True, "__k3s_token_file": "/token", "k3s_token_may_change": False}
+OTHER = {
+    "__k3s_has_another_token": True,
+    "__k3s_token_file": "/token",
+    "k3s_token_may_change": False,
+    "__k3s_config": {"token": "K10abc::server:new"},
+    "hostvars": {"b": {"__k3s_kept_token": {"skipped": True}}},
+}
 KNOWN_BY_OTHERS = {"__k3s_peers_know": {"results": [{"status": -1}, {"status": 403}]}}
 UNKNOWN = {"__k3s_peers_know": {"results": [{"status": -1}, {"status": 401}]}}
 
@@ -110,6 +117,30 @@ def test_a_token_that_others_know_is_not_rotated_again() -> None:
     asked = {**OTHER, "k3s_token_may_change": True}
     assert value("__k3s_rotates", **asked, **UNKNOWN) is True
     assert value("__k3s_rotates", **asked, **KNOWN_BY_OTHERS) is False
+
+
+@pytest.mark.parametrize(("kept", "rotates"), [("K10abc::server:new", False), ("K10abc::server:old", True)])
+def test_a_token_that_another_server_of_the_run_was_given_is_not_rotated_again(kept: str, rotates: bool) -> None:
+    """Its k3s may not run before its turn, as it has begun with the old one."""
+    b = {"__k3s_kept_token": {"content": base64.b64encode(kept.encode()).decode()}}
+    known = {**OTHER, **UNKNOWN, "k3s_token_may_change": True, "hostvars": {"b": b}}
+    assert value("__k3s_rotates", **known) is rotates
+
+
+MENDED = ["K3S-68", "K3S-86", "K3S-100", "K3S-105", "K3S-108", "K3S-118"]
+
+
+@pytest.mark.parametrize(
+    ("known", "left_out"),
+    [
+        # in check mode or not, after a restoration or without one
+        ({"ansible_check_mode": True, "__k3s_snapshot_found": {"stat": {}}}, MENDED),
+        ({"ansible_check_mode": False, "__k3s_snapshot_found": {"stat": {}}}, []),
+        ({"ansible_check_mode": True}, []),
+    ],
+)
+def test_what_a_restoration_mends_is_no_reason_against_it_in_check_mode(known: Any, left_out: list[str]) -> None:
+    assert value("__k3s_mended_later", **known) == left_out
 
 
 @pytest.mark.parametrize(
@@ -288,6 +319,7 @@ NOT_THERE = "no file /var/lib/rancher/k3s/server/db/snapshots/a; nor is there a 
             "no file /var/lib/rancher/k3s/server/db/snapshots/a\n",
         ),
         ("/s/a", S3, {}, "no file /s/a\n"),
+        ("a", {"etcd-snapshot-dir": "/mnt/kept"}, {}, "no file /mnt/kept/a\n"),
         ("", S3, {}, "no file"),
     ],
 )

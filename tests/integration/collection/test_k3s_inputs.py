@@ -224,7 +224,7 @@ GOOD: dict[str, dict[str, Any]] = {
 def test_an_argument_as_a_text_stands_beside_those_of_the_audit_log(tmp_path: Path) -> None:
     known = {"k3s_config": {"kube-apiserver-arg": "v=2"}, "k3s_audit_policy": {"rules": [{"level": "Metadata"}]}}
     everywhere = {**CLUSTER, "site_directory": str(tmp_path), "role_path": str(ROOT / "roles/k3s")}
-    found = judge(tmp_path, {"a": known}, everywhere, "{{ __k3s_audit_config['kube-apiserver-arg'] }}")
+    found = judge(tmp_path, {"a": known}, everywhere, "{{ __k3s_api_config['kube-apiserver-arg'] }}")
     assert found["a"][0].startswith("audit-policy-file=")
     assert found["a"][-1] == "v=2"
 

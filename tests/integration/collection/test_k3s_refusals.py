@@ -118,6 +118,7 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("renewals that k3s does not do", {"k3s_renew_certificates_days": 120}, "K3S-88", ["is 120", "0 to 119"]),
 ]
 
+FIRST = {"flannel-backend": "", "cluster-domain": "", "cluster-dns": ""}
 # What the look says of a server that is ready for k3s, and of the faults of others.
 LOOK: dict[str, Any] = {
     "version": "", "state": "inactive", "leaving": False, "unit": False, "other_unit": False, "data": "", "joined": "",
@@ -127,6 +128,7 @@ LOOK: dict[str, Any] = {
     "answering": [], "serving": [], "interfaces": ["lo", "eth0"], "mirrors": False,
     "firewall": "", "default_route": True, "commands": [], "directories": [], "listening": [],
     "etcd_address": "", "ca": "", "chain": False, "pod_cidr": "", "service_cidr": "", "datastore": "",
+    "options": FIRST, "encryption": "",
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
@@ -154,6 +156,7 @@ ON_DATASTORE = {"datastore": "postgres", "token_file": True}
 BEGUN = {"pod_cidr": "10.42.0.0/16", "service_cidr": "10.43.0.0/16"}
 JOINED = {"version": "v1.35.8+k3s1", "was_here": True, "answering": ["192.0.2.3/1"]}
 REACHED = {"name": "d", "address": "192.0.2.4", "reached": True, "closed": [], "words": ""}
+ENCRYPTED = {"k3s_config": {"secrets-encryption": True}}
 SHARING = {"k3s_config": {"embedded-registry": True}}
 # what is seen, what the look says, variables, the finding, what its text must say
 BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
@@ -469,6 +472,48 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["which is now fd42::/56,10.42.0.0/16. Expected"],
     ),
     (
+        "another backend of flannel",
+        {"data": "etcd", **BEGUN},
+        {"k3s_config": {"flannel-backend": "host-gw"}},
+        "K3S-130",
+        [
+            "of HOST began with flannel-backend vxlan, which is now host-gw. Expected",
+            "all nodes anew, the servers first",
+        ],
+    ),
+    (
+        "the backend of flannel that is k3s's own, where there was another",
+        {"data": "sqlite", **BEGUN, "options": {**FIRST, "flannel-backend": "host-gw"}},
+        ONLY_SERVER,
+        "K3S-130",
+        ["flannel-backend host-gw, which is now vxlan. Expected"],
+    ),
+    (
+        "another domain and another address for names, on a datastore",
+        {**ON_DATASTORE, **BEGUN, "options": {**FIRST, "cluster-domain": "site.local", "cluster-dns": "10.43.0.10"}},
+        {**ONLY_SERVER, **ENDPOINT, "k3s_config": {"cluster-dns": ["10.43.0.11"]}},
+        "K3S-130",
+        [
+            "cluster-domain site.local, which is now cluster.local, and with cluster-dns 10.43.0.10",
+            "which is now 10.43.0.11. Expected",
+            "remove the cluster",
+        ],
+    ),
+    (
+        "Secrets to be encrypted in a cluster that runs",
+        {"data": "etcd"},
+        ENCRYPTED,
+        "K3S-131",
+        ["HOST keeps its Secrets as they are", "a key of its own", "k3s secrets-encrypt enable, on one server"],
+    ),
+    (
+        "Secrets that are encrypted, without a word of it",
+        {"data": "etcd", "encryption": "keys"},
+        {"k3s_config": {"secrets-encryption": "false"}},
+        "K3S-131",
+        ["HOST encrypts its Secrets, and", "Set it to true", "k3s secrets-encrypt disable"],
+    ),
+    (
         "an address by an option",
         {},
         {"k3s_config": {"node-ip": "192.0.2.9"}},
@@ -630,6 +675,22 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"data": "etcd", "pod_cidr": "10.42.0.0/16,FD42::/56", "service_cidr": "10.43.0.0/16,fd43::/112"},
         {"k3s_pod_cidr": "10.42.0.0/16, fd42::/56", "k3s_service_cidr": "10.43.0.0/16,fd43::/112"},
     ),
+    (
+        "the options of the first start, in other words",
+        {"data": "etcd", **BEGUN, "options": {**FIRST, "cluster-dns": "10.43.0.10,fd43::a"}},
+        {"k3s_config": {"flannel-backend": "vxlan", "cluster-dns": ["10.43.0.10", "fd43::a"]}},
+    ),
+    ("options that only the command line may have", {"data": "etcd"}, {"k3s_config": {"flannel-backend": "host-gw"}}),
+    ("Secrets that are encrypted", {"data": "etcd", "encryption": "keys"}, ENCRYPTED),
+    ("Secrets to be encrypted from the first start on", {}, ENCRYPTED),
+    # One that k3s was told to prepare for encryption, and a server beside it.
+    ("prepared", {"data": "etcd", "encryption": "none"}, ENCRYPTED),
+    (
+        "a server of a cluster that was prepared",
+        {"data": "etcd"},
+        {**ENCRYPTED, "k3s_servers": ["{{ inventory_hostname }}", "prepared", "c"], "k3s_node_name": "second"},
+    ),
+    ("a cluster that was prepared for later", {"data": "etcd", "encryption": "none"}, {}),
     (
         "an agent that was a server with SQLite and other networks",
         {"data": "sqlite", "pod_cidr": "10.52.0.0/16", "answering": ["k8s.example.com/6443"]},
@@ -816,12 +877,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     (folder / "kubeconfig").write_text(yaml.safe_dump({"clusters": [{"cluster": cluster}]}))
     cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
     cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
+    named = [*CLOCKS, *RENEWED, "founder", "prepared"]
     everywhere = {
         **CLUSTER,
         "site_directory": str(folder),
         "k3s_servers": ["{{ inventory_hostname }}", "b", "c"],
-        "k3s_host_addresses": {**ADDRESSES, **PEERS, **dict.fromkeys([*CLOCKS, *RENEWED, "founder"], "192.0.2.5")},
-        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *PEERS, *CLOCKS, *RENEWED, "founder"]},
+        "k3s_host_addresses": {**ADDRESSES, **PEERS, **dict.fromkeys(named, "192.0.2.5")},
+        "k3s_host_names": {name: f"node-{name}" for name in [*ADDRESSES, *PEERS, *named]},
         "k3s_kubeconfig": str(folder / "none"),
         "role_path": str(ROOT / "roles/k3s"),
         "ansible_connection": "local",

@@ -248,6 +248,40 @@ def test_hosts_that_are_no_list_are_named(run: Run, tmp_path: Path) -> None:
     assert [site for site in wrong if f"site_k3s_agents of site '{site}' is no list" not in result.stdout] == []
 
 
+def of_one_cluster(folder: Path, **hosts: dict[str, Any]) -> None:
+    """Write an inventory of one site, all of whose hosts are this machine, with variables of their own."""
+    describe(folder, **{name: {**LOCAL, **variables} for name, variables in hosts.items()})
+    inventory = yaml.safe_load((folder / "hosts.yml").read_text())
+    for name, host in inventory["all"]["hosts"].items():
+        host |= {"site_name": "hamburg", "site_address": host["ansible_host"], "k3s_node_name": name}
+        host["k3s_kubelet_config"] = {"failCgroupV1": False}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+
+
+@pytest.mark.parametrize(
+    ("playbook", "changes"),
+    # what each begins to change a cluster with
+    [("restore_cluster", "Restore the snapshot"), ("rotate_token", "Kubernetes"), ("cluster", "Kubernetes")],
+)
+def test_a_fault_of_the_last_server_is_found_before_the_first_one_is_changed(
+    run: Run, tmp_path: Path, playbook: str, changes: str
+) -> None:
+    of_one_cluster(tmp_path, kiel={}, ulm={}, bonn={"k3s_config": {"tls-sans": ["x"]}})
+    answers = {"restore_snapshot": "kept", "restore_confirm": "hamburg.example.com"}
+    result = run_playbook(run, playbook, "--check", "-e", json.dumps(answers))
+    assert result.returncode == 2, result.stdout
+    before, _, _ = result.stdout.partition(f"PLAY [{changes}]")
+    assert "[K3S-63] k3s_config has tls-sans" in before, result.stdout
+
+
+def test_a_host_that_is_away_is_found_before_a_restoration_stops_the_servers(run: Run, tmp_path: Path) -> None:
+    """The plays that start them again would refuse it."""
+    of_one_cluster(tmp_path, kiel={}, bonn={}, ulm={"ansible_connection": "ssh"})
+    result = run_playbook(run, "restore_cluster", "--check", "-e", "restore_snapshot=kept", "-e", "restore_confirm=x")
+    assert "[SITE-31] edge-ulm did not answer" in result.stdout
+    assert "PLAY [Restore the snapshot]" not in result.stdout
+
+
 # What the others begin with is the same as preflight's.
 @pytest.mark.parametrize("playbook", ["verify", "uninstall", "restore_cluster", "remove_node"])
 def test_hosts_that_are_no_list_are_named_by_other_playbooks(run: Run, tmp_path: Path, playbook: str) -> None:

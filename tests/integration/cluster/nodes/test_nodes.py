@@ -176,6 +176,47 @@ def test_requests_are_recorded_for_root_alone(servers: list[Machine], kubectl: K
     assert servers[0].host.check_output(f"stat --format='%U %a' {logs} {logs}/audit.log") == "root 700\nroot 600"
 
 
+def test_the_kernel_is_as_the_kubelet_wants_it(machines: list[Machine]) -> None:
+    if not machines[0].variable("(k3s_config | default({}))['protect-kernel-defaults'] | default(false)"):
+        pytest.skip("the kubelet sets the kernel up itself in this scenario")
+    wanted = {
+        "vm.overcommit_memory": "1",
+        "vm.panic_on_oom": "0",
+        "kernel.panic": "10",
+        "kernel.panic_on_oops": "1",
+        "kernel.keys.root_maxkeys": "1000000",
+        "kernel.keys.root_maxbytes": "25000000",
+    }
+    for machine in machines:
+        text = machine.host.file("/etc/sysctl.d/90-flyte-onprem-k3s.conf").content_string
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        assert dict(line.split(" = ") for line in lines) == wanted, machine.name
+        files = " ".join(f"/proc/sys/{name.replace('.', '/')}" for name in wanted)
+        assert machine.host.check_output(f"cat {files}").split() == list(wanted.values()), machine.name
+
+
+def test_a_namespace_takes_no_privileged_pod_unless_it_is_exempt(servers: list[Machine], kubectl: Kubectl) -> None:
+    """Asked of each server, since each has the configuration of its own."""
+    if not servers[0].variable("k3s_admission_config is defined"):
+        pytest.skip("no admission configuration in this scenario")
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "privileged"},
+        "spec": {"containers": [{"name": "x", "image": "x", "securityContext": {"privileged": True}}]},
+    }
+    kubectl("create", "namespace", "guarded")
+    try:
+        for server in servers:
+            create = f"echo {shlex.quote(json.dumps(pod))} | k3s kubectl create --dry-run=server --filename=-"
+            refused = server.host.run(f"{create} --namespace=guarded")
+            assert refused.failed, server.name
+            assert 'violates PodSecurity "restricted:latest"' in refused.stderr, server.name
+            assert server.host.run(f"{create} --namespace=kube-system").succeeded, server.name
+    finally:
+        kubectl("delete", "namespace", "guarded", "--wait=false")
+
+
 def test_secrets_are_encrypted_in_etcd(servers: list[Machine], kubectl: Kubectl) -> None:
     if not servers[0].variable("(k3s_config | default({}))['secrets-encryption'] | default(false)"):
         pytest.skip("no encryption of Secrets in this scenario")

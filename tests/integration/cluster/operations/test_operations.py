@@ -305,6 +305,11 @@ def test_a_restoration_wants_a_word_and_a_snapshot(playbooks: Playbooks, machine
         assert f"[{identifier}]" in run.output
     run = playbooks.run("flyte.onprem.restore_cluster", "--limit=server1", **answers, **AGENTS_CHANGE)
     assert "[K3S-92] server2, server3 would be left out" in run.output
+    wrong = {"k3s_config": "{{ {'tls-sans': ['x']} if inventory_hostname == 'agent' else {} }}"}
+    run = playbooks.run("flyte.onprem.restore_cluster", **answers, **wrong)
+    assert run.code != 0
+    assert "[K3S-63] k3s_config has tls-sans" in run.output
+    assert "Nothing was stopped, since agent would be refused" in run.output
     assert restarted(machines, before) == set()
 
 
