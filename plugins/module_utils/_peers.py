@@ -14,12 +14,15 @@ the former.
 from __future__ import annotations
 
 import errno
+import http.client
 import os
 import socket
+import ssl
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from email.utils import parsedate_to_datetime
 
 # What the answer to a question says of the way.
 OPEN = "open"  # something answered
@@ -38,13 +41,18 @@ WORKERS = 64
 
 @dataclass(frozen=True)
 class Peer:
-    """Another host. C(also) are TCP ports that need not be open, but whose answer proves that there is a way."""
+    """Another host.
+
+    C(also) are TCP ports that need not be open, but whose answer proves that there is a way; C(clock) is the port of a
+    server of HTTPS that tells the time.
+    """
 
     name: str
     address: str
     tcp: t.Sequence[int] = ()
     udp: t.Sequence[int] = ()
     also: t.Sequence[int] = ()
+    clock: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Way:
-    """What comes through to a peer. C(reached) is C(None) where that could not be told."""
+    """What comes through to a peer, and how far its clock is ahead. C(None) is what could not be told."""
 
     name: str
     address: str
@@ -66,6 +74,7 @@ class Way:
     closed: t.Sequence[str] = ()
     words: str = ""
     ports: t.Mapping[str, str] = field(default_factory=dict)
+    ahead: float | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         return asdict(self)
@@ -77,10 +86,12 @@ def ways(peers: t.Sequence[Peer], *, timeout: float) -> list[Way]:
     for peer in peers:
         questions += [(peer, "tcp", port) for port in [*peer.tcp, *peer.also]]
         questions += [(peer, "udp", port) for port in [*peer.udp, CONTROL_PORT] if peer.udp]
-    with ThreadPoolExecutor(max(1, min(WORKERS, len(questions)))) as pool:
+    with ThreadPoolExecutor(max(1, min(WORKERS, len(questions) + len(peers)))) as pool:
+        clocks = pool.map(lambda peer: clock_ahead(peer.address, peer.clock, timeout=timeout), peers)
         asked = pool.map(lambda question: ask(question[0].address, *question[1:], timeout=timeout), questions)
         answers = list(zip(questions, asked))
-    return [judge(peer, [answer for question, answer in answers if question[0] is peer]) for peer in peers]
+    found = [judge(peer, [answer for question, answer in answers if question[0] is peer]) for peer in peers]
+    return [replace(way, ahead=ahead) for way, ahead in zip(found, clocks)]
 
 
 def judge(peer: Peer, answers: t.Sequence[Answer]) -> Way:
@@ -123,6 +134,29 @@ def ask(address: str, protocol: str, port: int, *, timeout: float) -> Answer:
             return Answer(name, OPEN)
         return Answer(name, REJECTED, os.strerror(exc.errno) if exc.errno else str(exc))
     return Answer(name, OPEN)
+
+
+def clock_ahead(address: str, port: int | None, *, timeout: float) -> float | None:
+    """How many seconds the clock of a server of HTTPS is ahead of this host's, to the second.
+
+    Nobody's identity matters for that, and nothing is told to the server.
+    """
+    if port is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    asking = http.client.HTTPSConnection(address, port, timeout=timeout, context=context)
+    before = time.time()
+    try:
+        asking.request("HEAD", "/")
+        told = parsedate_to_datetime(asking.getresponse().headers["Date"])
+    except (OSError, http.client.HTTPException, TypeError, ValueError):  # the last two of a time that is none
+        return None
+    finally:
+        asking.close()
+    # What was told has no fractions of a second.
+    return told.timestamp() + 0.5 - (before + time.time()) / 2
 
 
 def _ask_tcp(address: str, port: int, timeout: float) -> None:

@@ -65,6 +65,11 @@ options:
         type: list
         elements: int
         default: []
+      clock:
+        description:
+          - Port of a server of HTTPS there, whose answer tells the time. Its certificate is not looked at, and nothing
+            is told to it.
+        type: int
   asked_at:
     description: The time of the one who asks, in seconds since 1970. Without it the clock is not compared.
     type: float
@@ -150,6 +155,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "tcp": {"type": "list", "elements": "int", "default": []},
             "udp": {"type": "list", "elements": "int", "default": []},
             "also": {"type": "list", "elements": "int", "default": []},
+            "clock": {"type": "int"},
         },
     },
     "asked_at": {"type": "float"},
@@ -167,8 +173,12 @@ def main() -> None:
         module.fail_json(msg=str(exc))
     found = ways([Peer(**peer) for peer in params["peers"]], timeout=params["timeout"])
     result: dict[str, t.Any] = {"peers": [way.as_dict() for way in found]}
-    if params["asked_at"] is not None:
-        result["clock_offset"] = round(now - params["asked_at"], 1)
+    own = None if params["asked_at"] is None else now - params["asked_at"]
+    if own is not None:
+        result["clock_offset"] = round(own, 1)
+    for peer in result["peers"]:
+        ahead = peer.pop("ahead")
+        peer["clock_offset"] = None if own is None or ahead is None else round(own + ahead, 1)
     module.exit_json(changed=False, **result)
 
 

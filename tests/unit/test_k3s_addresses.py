@@ -59,6 +59,8 @@ def script(tasks: str, name: str, host: Path, **known: Any) -> str:
         "k3s_pod_cidr": "10.42.0.0/16",
         "k3s_service_cidr": "10.43.0.0/16",
         "k3s_api_port": 6443,
+        "k3s_architecture": "amd64",
+        "k3s_bundle": "",
         "__k3s_data": f"{host}/data",
         **known,
     }

@@ -50,7 +50,8 @@ def ending(*files: Path, days: int = 60, started: datetime.datetime = NOW - 300 
 )
 def test_a_certificate_that_ends_within_the_days_is_named(tmp_path: Path, left: int, named: bool) -> None:
     file = certificate(tmp_path / "a.crt", left)
-    assert ending(file) == ([f"{file} ends on {NOW + left * DAY:%Y-%m-%d}"] if named else [])
+    # The rest of a day is none.
+    assert ending(file) == ([f"{file} ends on {NOW + left * DAY:%Y-%m-%d} (days left: {left - 1})"] if named else [])
 
 
 def test_the_first_certificate_of_a_chain_counts(tmp_path: Path) -> None:
@@ -69,6 +70,70 @@ def test_what_the_last_start_left_alone_asks_for_no_other(tmp_path: Path) -> Non
     file = certificate(tmp_path / "a.crt", 30, written=NOW - 300 * DAY)
     assert ending(file, started=NOW - 10 * DAY) == []
     assert len(ending(file, started=NOW - 200 * DAY)) == 1
+
+
+DATA = "/var/lib/rancher/k3s"
+
+
+def look_for_ends(folder: Path, name: str, servers: list[str]) -> list[str]:
+    """What a part of the look at certificates says of a host whose data are in this folder; it is the host a."""
+    given = {"__k3s_data": str(folder), "__k3s_ending_program": f"<<'END'\n{PROGRAM.read_text()}\nEND"}
+    program = value(name, **given, k3s_servers=servers, k3s_renew_certificates_days=60, ansible_facts={})
+    lines = subprocess.run(["sh", "-c", f"started=0; {program}"], capture_output=True, text=True, check=True).stdout
+    return [line.removeprefix(f"{folder}/").split()[0] for line in lines.splitlines()]
+
+
+def test_authorities_are_watched_by_another_measure_than_what_a_start_renews(tmp_path: Path) -> None:
+    """They ask for no restart, also where k3s was started when they had little left, or none."""
+    days = {"server-ca": 80, "client-ca": 100, "request-header-ca": -3, "client-admin": 50, "etcd/peer-ca": 1}
+    for directory in ("server/tls/etcd", "agent"):
+        (tmp_path / directory).mkdir(parents=True)
+    for name, left in days.items():
+        certificate(tmp_path / f"server/tls/{name}.crt", left, written=NOW - 3000 * DAY)
+    certificate(tmp_path / "agent/server-ca.crt", 80)
+    authorities = [f"server/tls/{name}.crt" for name in ("etcd/peer-ca", "request-header-ca", "server-ca")]
+    assert sorted(look_for_ends(tmp_path, "__k3s_ending_authorities", ["a"])) == authorities
+    assert look_for_ends(tmp_path, "__k3s_ending_authorities", ["b"]) == ["agent/server-ca.crt"]
+    assert look_for_ends(tmp_path, "__k3s_ending_certificates", ["a"]) == ["server/tls/client-admin.crt"]
+
+
+def test_what_ends_is_said_with_what_helps() -> None:
+    leaf, authority = (
+        f"{DATA}/server/tls/{name}.crt ends on 2030-01-01 (days left: 9)" for name in ("admin", "server-ca")
+    )
+    rules = value("__k3s_ending_rules", __k3s_ending={"stdout_lines": [leaf, authority]})
+    assert {each["id"]: (each["met"], each["seen"]) for each in rules} == {
+        "K3S-89": (False, f"On a: {leaf}"),
+        "K3S-136": (False, f"On a: {authority}"),
+    }
+    assert "rotate-ca" in rules[1]["fix"]
+    assert [each["met"] for each in value("__k3s_ending_rules", __k3s_ending={"skipped": True})] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("configs", "domain"),
+    [
+        ({}, ".cluster.local"),
+        ({"a": {"cluster-domain": "k8s.example"}}, ".k8s.example"),
+        # The inventory gives it to the servers alone.
+        ({"b": {"cluster-domain": "k8s.example"}}, ".k8s.example"),
+    ],
+)
+def test_a_proxy_is_not_asked_for_the_clusters_own_domain(configs: dict[str, Any], domain: str) -> None:
+    known = {
+        "k3s_environment": {"HTTPS_PROXY": "http://proxy.example.com:3128"},
+        "k3s_config": configs.get("a", {}),
+        "hostvars": {host: {"k3s_config": config} for host, config in configs.items()},
+        "k3s_host_addresses": {"a": "192.0.2.1"},
+        **{
+            "k3s_pod_cidr": "10.42.0.0/16",
+            "k3s_service_cidr": "10.43.0.0/16",
+            "k3s_join_url": "",
+            "k3s_server_url": "",
+        },
+    }
+    direct = value("__k3s_environment", **known)["NO_PROXY"].split(",")
+    assert [name for name in direct if name.startswith(".")] == [".svc", domain]
 
 
 def value(name: str, **known: Any) -> Any:

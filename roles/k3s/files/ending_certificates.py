@@ -28,4 +28,5 @@ for path in sys.argv[4:]:
     # What the last start has left alone although it had not long to go, no start renews: k3s does not use it.
     unused = end - started < renewal * DAY and os.stat(path).st_mtime < started
     if end < time.time() + days * DAY and not unused:
-        sys.stdout.write(f"{path} ends on {time.strftime('%Y-%m-%d', time.gmtime(end))}\n")
+        left = int((end - time.time()) // DAY)
+        sys.stdout.write(f"{path} ends on {time.strftime('%Y-%m-%d', time.gmtime(end))} (days left: {left})\n")

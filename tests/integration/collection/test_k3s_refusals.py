@@ -127,14 +127,25 @@ LOOK: dict[str, Any] = {
     "selinux_policy": False, "tunnel": False,
     "answering": [], "serving": [], "interfaces": ["lo", "eth0"], "mirrors": False,
     "firewall": "", "default_route": True, "commands": [], "directories": [], "listening": [],
+    "architecture": "amd64", "downloads": {}, "rulesets": [],
     "etcd_address": "", "ca": "", "chain": False, "pod_cidr": "", "service_cidr": "", "datastore": "",
     "options": FIRST, "encryption": "",
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
-NO_WAY = {"name": "b", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
+NO_WAY = {"name": "right", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
 CLOSED = {"name": "c", "address": "192.0.2.3", "reached": True, "closed": ["2379/tcp", "8472/udp"], "words": ""}
 BUNDLE = {"format": 1, "architecture": "amd64", "images": [], "artifacts": {"k3s": {"version": "v1.35.8+k3s1"}}}
+DIGEST, ADDRESS = f"sha256:{'a' * 64}", "https://user:p4ssw0rd@mirror.example.com/k3s"
+CHAIN = {"family": "inet", "table": "filter", "name": "input", "type": "filter", "hook": "input", "policy": "drop"}
+RULESET = {"nftables": [{"metainfo": {"json_schema_version": 1}}, {"chain": CHAIN}]}
+FROM_PODS = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "cni0"}}
+FOR_PODS = {"rule": {"family": "inet", "table": "filter", "chain": "input", "expr": [FROM_PODS, {"accept": None}]}}
+SAME = {"k3s_url": ADDRESS, "k3s_checksum": DIGEST}
+IN_MIXED_CLUSTER = {
+    "k3s_servers": ["{{ inventory_hostname }}", "small", "right"],
+    "k3s_node_name": "{{ inventory_hostname | replace(' ', '-') }}",
+}
 CA = "The certificate of an authority.\n"
 CA_DIGEST = hashlib.sha256(CA.encode()).hexdigest()
 OLD_TOKEN = {"content": base64.b64encode(b"K10abc::server:old").decode()}
@@ -179,14 +190,32 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {},
         {"__k3s_between": {"peers": [NO_WAY, CLOSED, REACHED]}},
         "K3S-71",
-        ["HOST does not reach b (192.0.2.2 - No route to host). Expected", "ip route get 192.0.2.2", "site_address"],
+        [
+            "HOST does not reach right (192.0.2.2 - No route to host). Expected",
+            "ip route get 192.0.2.2",
+            "site_address",
+        ],
     ),
     (
         "closed ports at one host, no way to another",
         {},
         {"__k3s_between": {"peers": [NO_WAY, CLOSED, REACHED]}},
         "K3S-72",
-        ["From HOST", "2379/tcp, 8472/udp of c (192.0.2.3). Expected", "to 192.0.2.1"],
+        ["From HOST", "2379/tcp, 8472/udp of c (192.0.2.3). Expected", "to 192.0.2.1", "leave out --limit"],
+    ),
+    (
+        "closed ports at a host of the run",
+        {},
+        {"__k3s_between": {"peers": [{**CLOSED, "name": "right"}]}},
+        "K3S-72",
+        ["of right (192.0.2.3). E", "firewalld, ufw and nftables). Read"],
+    ),
+    (
+        "a server that is left out, with another time",
+        {},
+        {"__k3s_between": {"clock_offset": 1.2, "peers": [{**REACHED, "clock_offset": 95.6}]}},
+        "K3S-73",
+        ["94 s apart", "shows +1 s, d shows +96 s. E"],
     ),
     (
         "clocks that are apart",
@@ -197,6 +226,16 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
             "3629 s apart",
             "HOST shows -3600 s, right shows +0 s, ahead shows +29 s",
             "at most 30 s (k3s_clock_skew_limit)",
+        ],
+    ),
+    (
+        "rules of the host's own that know of no pods",
+        {"rulesets": [RULESET]},
+        {},
+        "K3S-137",
+        [
+            "On HOST chain input of table inet filter drops TCP 1 from pods (10.42.0.0/16). E",
+            'iifname "cni0" accept, ip saddr { 10.42.0.0/16, 10.43.0.0/16 } accept',
         ],
     ),
     (
@@ -578,10 +617,36 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         "K3S-74",
         ["HOST is arm64, and the bundle", "has artefacts for amd64"],
     ),
+    (
+        "a bundle for nobody knows what",
+        {},
+        {"k3s_bundle": "{{ site_directory }}/nameless", "k3s_version": "v1.35.8+k3s1"},
+        "K3S-74",
+        ["has artefacts for an architecture that its manifest.json does not name. E"],
+    ),
+    (
+        "one digest for two architectures",
+        {},
+        {**IN_MIXED_CLUSTER, "k3s_checksum": DIGEST},
+        "K3S-135",
+        ["HOST is amd64, and k3s_checksum is the same for small (arm64). E", "Write {{ k3s_architecture }} into"],
+    ),
+    (
+        "one file for two architectures",
+        {},
+        {**IN_MIXED_CLUSTER, **SAME},
+        "K3S-135",
+        ["k3s_checksum, k3s_url is the same for small (arm64). E"],
+    ),
 ]
 # what is seen, what the look says, variables: all of these work
 GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("nothing of note, and hosts that are reached", {}, {"__k3s_between": {"peers": [REACHED]}}),
+    (
+        "a host beside one that is left out and does not answer, and one whose clock nobody tells",
+        {},
+        {"__k3s_between": {"clock_offset": 0.2, "peers": [{**NO_WAY, "name": "b"}, {**REACHED, "clock_offset": None}]}},
+    ),
     # Each looks at the other one's.
     ("right", {}, {"__k3s_between": {"clock_offset": 0.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "right"}),
     ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "ahead"}),
@@ -628,6 +693,24 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "an agent whose server is another site's in this run",
         {},
         {**AGENT, "k3s_servers": [], "k3s_agent_token": "theirs", "k3s_join_url": "https://192.0.2.1:6443"},
+    ),
+    ("rules for pods", {"rulesets": [{"nftables": [*RULESET["nftables"], FOR_PODS]}]}, {}),
+    ("rules of a firewall that the role opens", {"rulesets": [RULESET], "firewall": "ufw"}, {}),
+    ("rules beside another network of pods", {"rulesets": [RULESET]}, {"k3s_config": {"flannel-backend": "none"}}),
+    (
+        "small",
+        {
+            "architecture": "arm64",
+            "downloads": {name: hashlib.sha256(value.encode()).hexdigest() for name, value in SAME.items()},
+        },
+        {"k3s_node_name": "small", "k3s_architecture": "arm64", **SAME},
+    ),
+    ("a host of another architecture with files of its own", {}, IN_MIXED_CLUSTER),
+    ("a host of the same architecture", {}, {**IN_MIXED_CLUSTER, **SAME, "k3s_architecture": "arm64"}),
+    (
+        "a bundle beside a file for another architecture",
+        {},
+        {**IN_MIXED_CLUSTER, **SAME, "k3s_bundle": "{{ site_directory }}", "k3s_version": "v1.35.8+k3s1"},
     ),
     ("a server beside the first one", {}, {"k3s_servers": ["right", "{{ inventory_hostname }}", "c"]}),
     (
@@ -741,6 +824,8 @@ NODES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("agent", {}, {"k3s_agents": ["agent"], "k3s_config": {"flannel-backend": "host-gw", "embedded-registry": True}}),
     ("sharing", {}, {**SHARING_AGENT, "k3s_open_firewall": False}),
     ("open", {"firewall": "ufw"}, SHARING_AGENT),
+    ("new agent alone", {}, {"k3s_servers": ["b", "c"], "k3s_agents": ["d", "{{ inventory_hostname }}"]}),
+    ("new server alone", {}, {"k3s_servers": ["b", "c", "{{ inventory_hostname }}"], "k3s_agents": ["d"]}),
     ("visitor", {}, {"k3s_servers": [], "k3s_agents": ["visitor"], "k3s_join_url": "https://k8s.example.com:6443"}),
 ]
 
@@ -800,7 +885,7 @@ def ansible(folder: Path, *arguments: str) -> str:
 
 def by_id(output: str) -> dict[str, str]:
     """The findings in a text, by their ids."""
-    return dict(re.findall(r"\[(K3S-\d+)\] (.*?)(?:Read more|docs/problems)", output, re.DOTALL))
+    return dict(re.findall(r"\[(K3S-\d+)\] (.*?(?:Read more|docs/problems))", output, re.DOTALL))
 
 
 @pytest.mark.parametrize(
@@ -873,11 +958,15 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     """What the role makes of each recorded case: findings, what is asked, what is opened."""
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "manifest.json").write_text(json.dumps(BUNDLE))
+    (folder / "nameless").mkdir()
+    (folder / "nameless/manifest.json").write_text(
+        json.dumps({name: BUNDLE[name] for name in BUNDLE if name != "architecture"})
+    )
     cluster = {"certificate-authority-data": base64.b64encode(CA.encode()).decode()}
     (folder / "kubeconfig").write_text(yaml.safe_dump({"clusters": [{"cluster": cluster}]}))
     cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
     cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
-    named = [*CLOCKS, *RENEWED, "founder", "prepared"]
+    named = [*CLOCKS, *RENEWED, "founder", "prepared", "small"]
     everywhere = {
         **CLUSTER,
         "site_directory": str(folder),
@@ -957,8 +1046,64 @@ def test_an_agent_that_shares_images_opens_the_apis_port_to_the_cluster(recorded
 
 def test_an_agent_of_a_foreign_cluster_asks_its_server(recorded: dict[str, dict[str, Any]]) -> None:
     assert recorded["visitor"]["asked"] == [
-        {"name": "https://k8s.example.com:6443", "address": "k8s.example.com", "tcp": [6443], "also": [22]}
+        {
+            "name": "https://k8s.example.com:6443",
+            "address": "k8s.example.com",
+            "tcp": [6443],
+            "clock": 6443,
+            "also": [22],
+        }
     ]
+
+
+def test_hosts_that_a_run_leaves_out_are_asked_for_what_they_open_to_a_stranger(
+    recorded: dict[str, dict[str, Any]],
+) -> None:
+    agent, server = recorded["new agent alone"], recorded["new server alone"]
+    assert ports(agent) == {"b": [[1], [], [22]], "c": [[1], [], [22]], "d": [[], [], [22]]}
+    assert ports(server) == {"b": [[1, 2379, 2380], [], [22]], "c": [[1, 2379, 2380], [], [22]], "d": [[], [], [22]]}
+    assert {peer.get("clock") for peer in agent["asked"] + server["asked"]} == {1}
+
+
+def test_in_batches_each_host_asks_all_others_once_they_have_been_looked_at(tmp_path: Path) -> None:
+    """As the plays of preflight do: batches, then all at once, and then the turns, in which nobody asks again.
+
+    Together they also see that their architectures differ.
+    """
+    addresses = {"a": "127.0.0.1", "b": "127.0.0.2"}
+    look = {
+        "block": [{"ansible.builtin.import_role": {"name": "flyte.onprem.k3s", "tasks_from": "preflight"}}],
+        "rescue": [{"ansible.builtin.debug": {"msg": "Something of this machine."}}],
+    }
+    asked = "{{ __k3s_between['peers'] | default([]) | map(attribute='name') | join }}"
+    words = f"{{{{ inventory_hostname }}}} has asked {asked}, offset {{{{ __k3s_between['clock_offset'] }}}}"
+    play = {"hosts": "all", "gather_facts": False, "vars_files": [str(ROOT / "roles/site/defaults/main.yml")]}
+    tasks = [look, {"ansible.builtin.debug": {"msg": words}}]
+    variables = {
+        **CLUSTER,
+        "site_address": addresses["a"],
+        "site_host_addresses": addresses,
+        "site_directory": str(tmp_path),
+        "k3s_servers": ["a", "b"],
+        "k3s_agents": [],
+        "k3s_node_name": "{{ inventory_hostname }}",
+        "k3s_architecture": "{{ {'a': 'amd64', 'b': 'arm64'}[inventory_hostname] }}",
+        "k3s_checksum": DIGEST,
+    }
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    files = {
+        "playbook": [{**play, "name": "Look", "serial": serial, "tasks": tasks} for serial in (1, "100%", 1)],
+        "inventory": {"all": {"hosts": dict.fromkeys(addresses), "vars": local}},
+        "variables": variables,
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.yml").write_text(yaml.safe_dump(content))
+    output = ansible(tmp_path, "--check", "--extra-vars=@variables.yml")
+    said = re.findall(r'"(\w) has asked (\w*), offset (\S+)"', output)
+    whole = [("a", "b"), ("b", "a")]
+    assert [(host, others) for host, others, _ in said] == [("a", ""), ("b", "a"), *whole, *whole], output
+    assert said[2:4] == said[4:]
+    assert "a is amd64, and k3s_checksum is the same for b (arm64)" in output
 
 
 def test_ufw_is_opened_for_the_cluster_alone(recorded: dict[str, dict[str, Any]]) -> None:

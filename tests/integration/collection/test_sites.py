@@ -129,6 +129,25 @@ def test_verify_names_a_host_that_does_not_answer_and_nothing_that_follows_from_
     assert [row["observed"] for row in rows for word in NO_MESSAGE if word in row["observed"]] == []
 
 
+def test_nodes_of_one_site_ask_each_other_whatever_the_batches(run: Run, tmp_path: Path) -> None:
+    describe(tmp_path, kiel={**LOCAL, "site_address": "127.0.0.1"}, ulm={**LOCAL, "site_address": "127.0.0.2"})
+    together = yaml.safe_load((tmp_path / "hosts.yml").read_text())
+    together["all"]["hosts"]["edge-ulm"]["site_name"] = "kiel"
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(together))
+    # Both are this machine, and so refused by their names before anything else.
+    output = run_playbook(run, "cluster", "--check", "-v", "-e", "fleet_serial=1").stdout
+    answers = re.findall(r'^ok: \[([\w-]+)\] => (\{.*"clock_offset".*\})$', output, re.MULTILINE)
+    asked = {host: [peer["name"] for peer in json.loads(answer)["peers"]] for host, answer in answers}
+    assert asked == {"edge-kiel": ["edge-ulm"], "edge-ulm": ["edge-kiel"]}, output
+
+
+def test_preflight_asks_nodes_of_several_batches_once_more_and_others_not(run: Run, tmp_path: Path) -> None:
+    describe(tmp_path, kiel={}, ulm={})
+    for arguments, hosts in (["--list-hosts"], 0), (["--list-hosts", "-e", "fleet_serial=1"], 2):
+        output = run_playbook(run, "preflight", *arguments).stdout
+        assert re.findall(r"Refuse what cannot work between nodes\s.*\n.*\n +hosts \((\d+)\)", output) == [str(hosts)]
+
+
 SITES = ("alpha", "beta", "broken", "delta", "epsilon", "zeta")
 
 

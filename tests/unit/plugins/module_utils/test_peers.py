@@ -4,11 +4,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
+import threading
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
-from support.servers import LOOPBACK, black_hole, free_port
+from support.pki import Authority
+from support.servers import LOOPBACK, black_hole, free_port, greeting_port
 
 from ansible_collections.flyte.onprem.plugins.module_utils._peers import (
     CONTROL_PORT,
@@ -16,6 +24,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._peers import (
     Peer,
     Way,
     ask,
+    clock_ahead,
     judge,
     ways,
 )
@@ -141,3 +150,44 @@ def test_all_peers_are_asked_at_once(listening: int) -> None:
 
 def test_without_peers_there_is_nothing_to_ask() -> None:
     assert ways([], timeout=TIMEOUT) == []
+
+
+@contextlib.contextmanager
+def server_of_time(directory: Path, date: str) -> Iterator[int]:
+    """A server of HTTPS that lets nobody in, and says what time it is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(401)
+
+        def date_time_string(self, _timestamp: float | None = None) -> str:
+            return date
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    leaf = Authority(directory).issue("k3s.invalid")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf.certificate, leaf.key)
+    with HTTPServer((LOOPBACK, 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("seconds", [-3600, 0, 90])
+def test_the_clock_of_a_server_is_compared_by_what_its_answer_says(tmp_path: Path, seconds: int) -> None:
+    with server_of_time(tmp_path, formatdate(time.time() + seconds, usegmt=True)) as port:
+        (way,) = ways([Peer("b", LOOPBACK, tcp=(port,), clock=port)], timeout=5)
+    assert way.reached is True
+    assert way.ahead == pytest.approx(seconds, abs=1.5)
+
+
+def test_who_tells_no_time_has_no_clock(tmp_path: Path) -> None:
+    with server_of_time(tmp_path, "yesterday") as wrong, greeting_port(b"220 ftp\r\n") as other, black_hole() as lost:
+        ports = (wrong, other, lost, free_port())
+        assert [clock_ahead(LOOPBACK, port, timeout=TIMEOUT) for port in ports] == [None] * 4
+    assert clock_ahead(LOOPBACK, None, timeout=TIMEOUT) is None

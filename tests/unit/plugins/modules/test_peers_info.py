@@ -10,6 +10,7 @@ import pytest
 from support.modules import run_module
 from support.servers import LOOPBACK, free_port
 
+from ansible_collections.flyte.onprem.plugins.module_utils._peers import Way
 from ansible_collections.flyte.onprem.plugins.modules import peers_info
 
 
@@ -26,6 +27,7 @@ def test_it_tells_of_each_peer_and_changes_nothing(*, check: bool) -> None:
             "reached": True,
             "closed": [],
             "words": "",
+            "clock_offset": None,
             "ports": {f"{port}/tcp": "refused"},
         }
     ]
@@ -34,6 +36,15 @@ def test_it_tells_of_each_peer_and_changes_nothing(*, check: bool) -> None:
 def test_the_clock_is_compared_with_the_time_of_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1000.25)
     assert run_module(peers_info.main, {"asked_at": "4600.5"})["clock_offset"] == -3600.2
+
+
+def test_a_peers_clock_is_compared_with_the_same_time_as_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers_info, "ways", lambda peers, **_: [Way("b", peers[0].address, True, ahead=40.0)])
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    peers = [{"name": "b", "address": LOOPBACK, "clock": 6443}]
+    result = run_module(peers_info.main, {"peers": peers, "asked_at": "1010"})
+    assert (result["clock_offset"], result["peers"][0]["clock_offset"]) == (-10.0, 30.0)
+    assert run_module(peers_info.main, {"peers": peers})["peers"][0]["clock_offset"] is None
 
 
 def test_without_the_time_of_the_question_it_says_nothing_of_the_clock() -> None:
