@@ -57,7 +57,9 @@ BRIDGE = "cni0"
 SAME_KEYS = {"iif": "iifname", "oif": "oifname"}
 # Statements that match nothing. What else is not known here may match.
 HARMLESS = ("counter", "log")
-LET_THROUGH, DROPPED, GOES_ON = "let through, perhaps", "dropped", "goes on"
+LET_THROUGH = "let through, perhaps"
+DROPPED = "dropped"
+GOES_ON = "goes on"
 ENDS = {"accept": LET_THROUGH, "queue": LET_THROUGH, "drop": DROPPED, "reject": DROPPED, "return": GOES_ON}
 
 
