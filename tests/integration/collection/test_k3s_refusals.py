@@ -1304,9 +1304,6 @@ def test_a_member_of_etcd_is_not_restarted_while_its_majority_would_be_lost(
     tasks = yaml.safe_load((ROOT / "roles/k3s/tasks/configure.yml").read_text())
     (asking,) = (task for task in tasks if task["name"].endswith("while the others keep a majority"))
     question = asking["block"][0]
-    question["ansible.builtin.shell"]["cmd"] = question["ansible.builtin.shell"]["cmd"].replace(
-        "/usr/local/bin/k3s", str(tmp_path / "k3s")
-    )
     question |= {"retries": 1, "delay": 0}
     with socket.create_server(("127.0.0.1", 0)) as etcd:
         known = {
@@ -1317,6 +1314,7 @@ def test_a_member_of_etcd_is_not_restarted_while_its_majority_would_be_lost(
             "__k3s_etcd_ports": [etcd.getsockname()[1]],
             "__k3s_service": {"status": {"ActiveState": "active"}},
             "__k3s_newer": {"stdout": "/usr/local/bin/k3s"},
+            "__k3s_kubectl": str(tmp_path / "k3s"),
         }
         local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         restart = {"name": "Restart", "ansible.builtin.debug": {"msg": "restarted"}}
@@ -1387,8 +1385,6 @@ def test_no_other_server_has_its_turn_before_a_new_member_of_etcd_votes(tmp_path
     tasks = yaml.safe_load((ROOT / "roles/k3s/tasks/configure.yml").read_text())
     (waiting,) = (task for task in tasks if task["name"] == "configure | Wait for k3s")
     (question,) = (task for task in waiting["block"] if "until" in task)
-    script = question["ansible.builtin.shell"]
-    script["cmd"] = script["cmd"].replace("/usr/local/bin/k3s", str(tmp_path / "k3s"))
     question |= {"retries": 3, "delay": 0}
     known = {
         **yaml.safe_load((ROOT / "roles/k3s/vars/main.yml").read_text()),
@@ -1396,6 +1392,7 @@ def test_no_other_server_has_its_turn_before_a_new_member_of_etcd_votes(tmp_path
         "k3s_agents": [],
         "k3s_config": {},
         "k3s_datastore_endpoint": "",
+        "__k3s_kubectl": str(tmp_path / "k3s"),
         "k3s_node_name": "a",
         "k3s_ready_timeout": 10,
         "ansible_become": False,
