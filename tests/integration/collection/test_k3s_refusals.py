@@ -1388,6 +1388,8 @@ def test_no_other_server_has_its_turn_before_a_new_member_of_etcd_votes(tmp_path
     question |= {"retries": 3, "delay": 0}
     known = {
         **yaml.safe_load((ROOT / "roles/k3s/vars/main.yml").read_text()),
+        "k3s_token": "secret",
+        "k3s_agent_token": "secret of agents",
         "k3s_servers": ["a", "b", "c"],
         "k3s_agents": [],
         "k3s_config": {},
