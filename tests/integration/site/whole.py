@@ -82,7 +82,7 @@ class Site:
 
     def kubectl(self, *arguments: str, given: Json | None = None) -> str:
         """Run kubectl on the host; it must succeed."""
-        command = ["podman", "exec", "-i", self.box.name, "k3s", "kubectl", *arguments]
+        command = ["podman", "exec", "-i", self.box.name, "k3s", "kubectl", "--cache-dir=/run/kubectl", *arguments]
         document = json.dumps(given) if given else None
         done = subprocess.run(command, input=document, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
