@@ -188,6 +188,11 @@ func (c *Config) saveToStorage(ctx context.Context, client *clientv3.Client) err
 	if err != nil {
 		return err
 	}
+	return c.store(ctx, client, password, 0)
+}
+
+// store puts them there, encrypted with a password, in the place of what lies there since that revision; 0 means nothing.
+func (c *Config) store(ctx context.Context, client *clientv3.Client, password string, revision int64) error {
 	content, err := c.common()
 	if err != nil {
 		return err
@@ -196,10 +201,16 @@ func (c *Config) saveToStorage(ctx context.Context, client *clientv3.Client) err
 	if err != nil {
 		return err
 	}
-	key := bootstrapKey(password)
-	answer, err := client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", 0)).Then(clientv3.OpPut(key, text)).Commit()
+	return change(ctx, client, clientv3.OpPut(bootstrapKey(password), text), revision)
+}
+
+// change puts or deletes a key that is still at that revision. kine deletes no other way, and knows transactions of few shapes
+// besides this one (k3s-io/kine pkg/server/{limited,create,update,delete}.go).
+func change(ctx context.Context, client *clientv3.Client, operation clientv3.Op, revision int64) error {
+	key := string(operation.KeyBytes())
+	answer, err := client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).Then(operation).Else(clientv3.OpGet(key)).Commit()
 	if err == nil && !answer.Succeeded {
-		err = errors.New("bootstrap key already exists")
+		err = fmt.Errorf("bootstrap key %s is not at revision %d", key, revision)
 	}
 	return err
 }

@@ -74,21 +74,25 @@ func (c *Config) rotateToken(ctx context.Context, wanted string) error {
 		return err
 	}
 	defer client.Close()
-	content, err := c.common()
+	found, err := client.Get(ctx, bootstrapPrefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
 		return err
 	}
-	text, err := encrypt(wanted, content)
-	if err != nil {
-		return err
+	revisions := map[string]int64{}
+	for _, pair := range found.Kvs {
+		revisions[string(pair.Key)] = pair.ModRevision
+	}
+	before, after := bootstrapKey(old), bootstrapKey(wanted)
+	// Another server was given yet another token, and this one has not started since.
+	if len(revisions) > 0 && revisions[before] == 0 && revisions[after] == 0 {
+		return errDifferentToken
 	}
 	// The new one first, or a failure in between would leave none.
-	if _, err := client.Put(ctx, bootstrapKey(wanted), text); err != nil || wanted == old {
+	if err := c.store(ctx, client, wanted, revisions[after]); err != nil || before == after || revisions[before] == 0 {
 		return err
 	}
-	logs.Infof("created bootstrap key %s", bootstrapKey(wanted))
-	_, err = client.Delete(ctx, bootstrapKey(old))
-	return err
+	logs.Infof("created bootstrap key %s", after)
+	return change(ctx, client, clientv3.OpDelete(before), revisions[before])
 }
 
 // bootstrapClient opens the datastore that holds bootstrap data; SQLite, which no other server reads, holds none here.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,7 +17,12 @@ import (
 
 	"flyte.onprem/testbed/k3s/internal/options"
 	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // member writes changes of keys as etcd does: the one without a value is a deletion.
@@ -125,6 +131,121 @@ func TestARotationLeavesAnAgentTokenOfItsOwn(t *testing.T) {
 		if err != nil || !strings.HasSuffix(string(content), "::server:new\n") {
 			t.Errorf("got %s, %v", content, err)
 		}
+	}
+}
+
+// kine answers as kine does, as far as the bootstrap data goes: what deletes a key, and what depends on its revision, has to be
+// a transaction that creates, updates or deletes this one key.
+type kine struct {
+	etcdserverpb.UnimplementedKVServer
+	revision int64
+	pairs    map[string]mvccpb.KeyValue
+	changes  []string
+}
+
+func (k *kine) Put(_ context.Context, request *etcdserverpb.PutRequest) (*etcdserverpb.PutResponse, error) {
+	key := string(request.Key)
+	k.revision++
+	k.pairs[key] = mvccpb.KeyValue{Key: request.Key, Value: request.Value, ModRevision: k.revision}
+	k.changes = append(k.changes, "put "+key)
+	return &etcdserverpb.PutResponse{}, nil
+}
+
+func (k *kine) Range(_ context.Context, request *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
+	answer := &etcdserverpb.RangeResponse{}
+	for key, pair := range k.pairs {
+		if key >= string(request.Key) && key < string(request.RangeEnd) {
+			answer.Kvs = append(answer.Kvs, &pair)
+		}
+	}
+	return answer, nil
+}
+
+func (k *kine) Txn(ctx context.Context, request *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	refusal := status.Error(codes.InvalidArgument, "etcdserver: unsupported operations in txn request")
+	if len(request.Compare) != 1 || len(request.Success) != 1 {
+		return nil, refusal
+	}
+	compare, put, deletion := request.Compare[0], request.Success[0].GetRequestPut(), request.Success[0].GetRequestDeleteRange()
+	creates := put != nil && compare.GetModRevision() == 0 && len(request.Failure) == 0
+	changes := (put != nil || deletion != nil) && len(request.Failure) == 1 && request.Failure[0].GetRequestRange() != nil
+	if compare.Target != etcdserverpb.Compare_MOD || compare.Result != etcdserverpb.Compare_EQUAL || !creates && !changes {
+		return nil, refusal
+	}
+	key := string(compare.Key)
+	if k.pairs[key].ModRevision != compare.GetModRevision() {
+		return &etcdserverpb.TxnResponse{}, nil
+	}
+	if put != nil {
+		_, _ = k.Put(ctx, put)
+	} else {
+		delete(k.pairs, key)
+		k.changes = append(k.changes, "delete "+key)
+	}
+	return &etcdserverpb.TxnResponse{Succeeded: true}, nil
+}
+
+// withDatastore is a server's configuration, and the datastore that answers at the place where it looks for its own.
+func withDatastore(t *testing.T, token string) (*Config, *kine, *clientv3.Client) {
+	t.Helper()
+	config := configuration(t, "--token="+token, "--datastore-endpoint=postgres://somewhere")
+	listener, err := net.Listen("unix", config.server("kine.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	datastore := &kine{pairs: map[string]mvccpb.KeyValue{}}
+	server := grpc.NewServer()
+	etcdserverpb.RegisterKVServer(server, datastore)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	client, err := config.bootstrapClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	if err := config.tokens(); err != nil {
+		t.Fatal(err)
+	}
+	if err := config.saveToStorage(context.Background(), client); err != nil {
+		t.Fatal(err)
+	}
+	return config, datastore, client
+}
+
+func TestARotationSuitsKine(t *testing.T) {
+	key := bootstrapKey
+	for wanted, changes := range map[string][]string{
+		"new": {"put " + key("old"), "put " + key("new"), "delete " + key("old")},
+		"old": {"put " + key("old"), "put " + key("old")},
+	} {
+		config, datastore, client := withDatastore(t, "old")
+		if err := config.rotateToken(context.Background(), wanted); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(datastore.changes, changes) {
+			t.Errorf("token %s: got %v, want %v", wanted, datastore.changes, changes)
+		}
+		for token, want := range map[string]error{wanted: nil, "other": errDifferentToken} {
+			starting := configuration(t, "--token="+token)
+			if _, err := starting.bootstrapFromStorage(context.Background(), client); err != want {
+				t.Errorf("a start with token %s: got %v, want %v", token, err, want)
+			}
+			if want == nil && starting.passwords()["server"] != wanted {
+				t.Errorf("the passwords were not taken over: %v", starting.passwords())
+			}
+		}
+	}
+}
+
+func TestARotationNeedsTheTokenOfTheBootstrapData(t *testing.T) {
+	config, datastore, _ := withDatastore(t, "old")
+	elsewhere := bootstrapKey("elsewhere")
+	datastore.pairs = map[string]mvccpb.KeyValue{elsewhere: {Key: []byte(elsewhere), ModRevision: 1}}
+	if err := config.rotateToken(context.Background(), "new"); err != errDifferentToken {
+		t.Errorf("got %v, want %v", err, errDifferentToken)
+	}
+	if len(datastore.changes) != 1 {
+		t.Errorf("got %v", datastore.changes)
 	}
 }
 
