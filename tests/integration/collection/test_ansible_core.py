@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.cases import first
 
 from .conftest import PLAYBOOKS, ROOT, Run, run_ansible
 
@@ -39,7 +40,7 @@ def find_python(versions: tuple[str, ...]) -> str:
     return ""
 
 
-@pytest.fixture(scope="module", params=LINES, ids=lambda line: line[0])
+@pytest.fixture(scope="module", params=first([(line,) for line in LINES]), ids=[line[0] for line in LINES])
 def ansible(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """ansible's commands of one line, with this checkout as the collection."""
     version, pythons = request.param

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.cases import first
 
 from .conftest import ROOT, Run, run_ansible
 
@@ -235,14 +236,14 @@ def run_playbook(run: Run, playbook: str, *arguments: str) -> subprocess.Complet
 
 
 # What follows a playbook's first step is the same in the others.
-@pytest.mark.parametrize("playbook", ["preflight", "cluster"])
+@pytest.mark.parametrize("playbook", first(["preflight", "cluster"]))
 def test_two_sites_with_one_domain_are_refused(run: Run, six: Path, playbook: str) -> None:
     six.write_text(six.read_text().replace("https://flyte", "zeta.example.com"))
     result = run_playbook(run, playbook)
     assert refused(result, "SITE-10") == ["broken", "zeta"]
 
 
-@pytest.mark.parametrize("playbook", ["site", "cluster"])
+@pytest.mark.parametrize("playbook", first(["site", "cluster"]))
 def test_sites_on_one_machine_are_refused_before_it_is_asked(run: Run, tmp_path: Path, playbook: str) -> None:
     describe(tmp_path, kiel={"ansible_host": "192.0.2.1"}, bonn={}, ulm={"ansible_host": "192.0.2.1"})
     result = run_playbook(run, playbook)
@@ -302,7 +303,7 @@ def test_a_host_that_is_away_is_found_before_a_restoration_stops_the_servers(run
 
 
 # What the others begin with is the same as preflight's.
-@pytest.mark.parametrize("playbook", ["verify", "uninstall", "restore_cluster", "remove_node"])
+@pytest.mark.parametrize("playbook", first(["verify", "uninstall", "restore_cluster", "remove_node"]))
 def test_hosts_that_are_no_list_are_named_by_other_playbooks(run: Run, tmp_path: Path, playbook: str) -> None:
     describe(tmp_path, kiel={"site_k3s_agents": 7, **LOCAL})
     words = {"uninstall_confirm": "", "restore_confirm": "", "remove_node": "edge-kiel"}
@@ -313,12 +314,15 @@ def test_hosts_that_are_no_list_are_named_by_other_playbooks(run: Run, tmp_path:
 
 @pytest.mark.parametrize(
     ("pods", "taken"),
-    [
-        ("10.244.0.0/16", True),
-        ("10.244.0.0/16,fd44::/56", True),
-        ("10.244.0.0/255.255.0.0", False),
-        ("10.244.0.0/16,", False),
-    ],
+    first(
+        [
+            ("10.244.0.0/16", True),
+            ("10.244.0.0/16,fd44::/56", True),
+            ("10.244.0.0/255.255.0.0", False),
+            ("10.244.0.0/16,", False),
+        ],
+        number=3,
+    ),
 )
 def test_pods_of_an_existing_cluster_come_from_networks(run: Run, six: Path, pods: str, taken: bool) -> None:
     six.write_text(six.read_text().replace("10.244.0.0/16", pods))
@@ -330,7 +334,7 @@ def test_pods_of_an_existing_cluster_come_from_networks(run: Run, six: Path, pod
 EVERY_PLAYBOOK = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml") if path.stem != "remove_node")
 
 
-@pytest.mark.parametrize("playbook", EVERY_PLAYBOOK)
+@pytest.mark.parametrize("playbook", first(EVERY_PLAYBOOK))
 def test_no_playbook_ends_well_without_a_host(run: Run, tmp_path: Path, playbook: str) -> None:
     (tmp_path / "hosts.yml").write_text("all: {hosts: {edge-1: {site_domain: flyte.example.com}}}\n")
     result = run_playbook(run, playbook, "-e", "uninstall_confirm=", "-e", "restore_confirm=")
@@ -351,14 +355,17 @@ def test_a_limit_that_leaves_no_host_of_a_site_is_refused(run: Run, tmp_path: Pa
 @pytest.mark.parametrize(
     # whose list there is, what is run, whether it is finished by that
     ("listed", "arguments", "finished"),
-    [
-        ("failed-sites.retry", [], False),
-        ("failed-sites-cluster.retry", [], False),
-        ("failed-sites-preflight.retry", [], True),
-        ("failed-sites-preflight.retry", ["--tags", "minio"], False),
-        ("failed-sites-preflight.retry", ["--skip-tags", "minio"], False),
-        ("failed-sites-preflight.retry", ["--start-at-task", "sum_up | See how the sites did"], False),
-    ],
+    first(
+        [
+            ("failed-sites.retry", [], False),
+            ("failed-sites-cluster.retry", [], False),
+            ("failed-sites-preflight.retry", [], True),
+            ("failed-sites-preflight.retry", ["--tags", "minio"], False),
+            ("failed-sites-preflight.retry", ["--skip-tags", "minio"], False),
+            ("failed-sites-preflight.retry", ["--start-at-task", "sum_up | See how the sites did"], False),
+        ],
+        number=3,
+    ),
 )
 def test_only_the_same_playbook_takes_hosts_off_its_list(
     run: Run, six: Path, listed: str, arguments: list[str], finished: bool
@@ -383,13 +390,16 @@ def a_whole_run(playbook: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     # what is run, whose lists keep the host that is done
     ("command", "keep"),
-    [
-        ("site", ["rotate_token"]),
-        ("backends", ["cluster", "rotate_token", "verify"]),
-        ("site --tags k3s", ["cluster", "rotate_token", "verify"]),
-        ("site --check", ["cluster", "rotate_token", "verify"]),
-        ("site --limit zeta-1", ["cluster", "rotate_token", "verify"]),
-    ],
+    first(
+        [
+            ("site", ["rotate_token"]),
+            ("backends", ["cluster", "rotate_token", "verify"]),
+            ("site --tags k3s", ["cluster", "rotate_token", "verify"]),
+            ("site --check", ["cluster", "rotate_token", "verify"]),
+            ("site --limit zeta-1", ["cluster", "rotate_token", "verify"]),
+        ],
+        number=2,
+    ),
 )
 def test_a_site_that_is_done_needs_none_of_its_steps_again(run: Run, six: Path, command: str, keep: list[str]) -> None:
     playbook, *arguments = command.split()
