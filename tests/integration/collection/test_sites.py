@@ -210,9 +210,15 @@ def test_a_site_that_fails_stops_no_other_and_only_it_is_run_again(run: Run, six
     assert not (six.parent / "failed-sites-preflight.retry").exists()
 
 
+# As if each had k3s on a machine of its own.
+NODES = {"hosts_k3s_servers": "existing_cluster", "sites_clashes": {"domains": {}, "hosts": {}, "machines": []}}
+
+
+@pytest.mark.parametrize("more", [{}, NODES], ids=["clusters of others", "clusters of one node"])
 @pytest.mark.usefixtures("six")
-def test_in_batches_the_run_stops_when_too_many_have_failed(run: Run) -> None:
-    result = preflight(run, "--forks=2", "-e", "fleet_serial=2", "-e", "fleet_max_fail_percentage=10")
+def test_in_batches_the_run_stops_when_too_many_have_failed(run: Run, more: dict[str, Any]) -> None:
+    batches = ["-e", "fleet_serial=2", "-e", "fleet_max_fail_percentage=10"]
+    result = preflight(run, "--forks=2", *batches, "-e", json.dumps(more))
     assert result.returncode == 2, result.stdout
     assert states(result.stdout) == {
         "alpha": "ok", "beta": "ok", "broken": "failed", "delta": "ok", "epsilon": "skipped", "zeta": "skipped",
