@@ -238,7 +238,7 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
     ),
     (
         "rules of the host's own that know of no pods",
-        {"rulesets": [RULESET]},
+        {"rulesets": [json.dumps(RULESET)]},
         {},
         "K3S-137",
         [
@@ -702,9 +702,13 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {},
         {**AGENT, "k3s_servers": [], "k3s_agent_token": "theirs", "k3s_join_url": "https://192.0.2.1:6443"},
     ),
-    ("rules for pods", {"rulesets": [{"nftables": [*RULESET["nftables"], FOR_PODS]}]}, {}),
-    ("rules of a firewall that the role opens", {"rulesets": [RULESET], "firewall": "ufw"}, {}),
-    ("rules beside another network of pods", {"rulesets": [RULESET]}, {"k3s_config": {"flannel-backend": "none"}}),
+    ("rules for pods", {"rulesets": [json.dumps({"nftables": [*RULESET["nftables"], FOR_PODS]})]}, {}),
+    ("rules of a firewall that the role opens", {"rulesets": [json.dumps(RULESET)], "firewall": "ufw"}, {}),
+    (
+        "rules beside another network of pods",
+        {"rulesets": [json.dumps(RULESET)]},
+        {"k3s_config": {"flannel-backend": "none"}},
+    ),
     (
         "small",
         {
