@@ -219,6 +219,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["of right (192.0.2.3). E", "firewalld, ufw and nftables). Read"],
     ),
     (
+        "a server that joins, closed ports at one that is left out",
+        {"peers": ["192.0.2.3"]},
+        {"__k3s_between": {"peers": [{**CLOSED, "name": "b", "closed": ["1/tcp", "2379/tcp"]}]}},
+        "K3S-72",
+        ["1/tcp, 2379/tcp of b (192.0.2.3)"],
+    ),
+    (
         "a server that is left out, with another time",
         {},
         {"__k3s_between": {"clock_offset": 1.2, "peers": [{**REACHED, "clock_offset": 95.6}]}},
@@ -654,6 +661,11 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "a host beside one that is left out and does not answer, and one whose clock nobody tells",
         {},
         {"__k3s_between": {"clock_offset": 0.2, "peers": [{**NO_WAY, "name": "b"}, {**REACHED, "clock_offset": None}]}},
+    ),
+    (
+        "a server beside one that is left out and may have nothing yet",
+        {},
+        {"__k3s_between": {"peers": [{**CLOSED, "name": "b", "closed": ["1/tcp", "2379/tcp"]}]}},
     ),
     # Each looks at the other one's.
     ("right", {}, {"__k3s_between": {"clock_offset": 0.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "right"}),
