@@ -299,6 +299,14 @@ def test_a_fault_of_the_last_server_is_found_before_the_first_one_is_changed(
     assert "[K3S-63] k3s_config has tls-sans" in before, result.stdout
 
 
+def test_a_restoration_looks_first_at_all_servers_that_it_stops(run: Run, tmp_path: Path) -> None:
+    describe(tmp_path, kiel={}, ulm={})
+    others = ["-e", "hosts_k3s_servers=edge-kiel:edge-ulm", "-e", "hosts_site=edge-kiel"]
+    output = run_playbook(run, "restore_cluster", "--list-hosts", *others).stdout
+    plays = dict(re.findall(r"\(.*\): (.*?)\tTAGS.*\n.*\n +hosts \((\d+)\)", output))
+    assert plays["Refuse what would keep the cluster down"] == plays["Restore the snapshot"] == "2", output
+
+
 def test_a_host_that_is_away_is_found_before_a_restoration_stops_the_servers(run: Run, tmp_path: Path) -> None:
     """The plays that start them again would refuse it."""
     of_one_cluster(tmp_path, kiel={}, bonn={}, ulm={"ansible_connection": "ssh"})
