@@ -219,6 +219,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["of right (192.0.2.3). E", "firewalld, ufw and nftables). Read"],
     ),
     (
+        "a server that joins, closed ports at one that is left out",
+        {"peers": ["192.0.2.3"]},
+        {"__k3s_between": {"peers": [{**CLOSED, "name": "b", "closed": ["1/tcp", "2379/tcp"]}]}},
+        "K3S-72",
+        ["1/tcp, 2379/tcp of b (192.0.2.3)"],
+    ),
+    (
         "a server that is left out, with another time",
         {},
         {"__k3s_between": {"clock_offset": 1.2, "peers": [{**REACHED, "clock_offset": 95.6}]}},
@@ -238,7 +245,7 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
     ),
     (
         "rules of the host's own that know of no pods",
-        {"rulesets": [RULESET]},
+        {"rulesets": [json.dumps(RULESET)]},
         {},
         "K3S-137",
         [
@@ -655,6 +662,11 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {},
         {"__k3s_between": {"clock_offset": 0.2, "peers": [{**NO_WAY, "name": "b"}, {**REACHED, "clock_offset": None}]}},
     ),
+    (
+        "a server beside one that is left out and may have nothing yet",
+        {},
+        {"__k3s_between": {"peers": [{**CLOSED, "name": "b", "closed": ["1/tcp", "2379/tcp"]}]}},
+    ),
     # Each looks at the other one's.
     ("right", {}, {"__k3s_between": {"clock_offset": 0.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "right"}),
     ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "ahead"}),
@@ -702,9 +714,13 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {},
         {**AGENT, "k3s_servers": [], "k3s_agent_token": "theirs", "k3s_join_url": "https://192.0.2.1:6443"},
     ),
-    ("rules for pods", {"rulesets": [{"nftables": [*RULESET["nftables"], FOR_PODS]}]}, {}),
-    ("rules of a firewall that the role opens", {"rulesets": [RULESET], "firewall": "ufw"}, {}),
-    ("rules beside another network of pods", {"rulesets": [RULESET]}, {"k3s_config": {"flannel-backend": "none"}}),
+    ("rules for pods", {"rulesets": [json.dumps({"nftables": [*RULESET["nftables"], FOR_PODS]})]}, {}),
+    ("rules of a firewall that the role opens", {"rulesets": [json.dumps(RULESET)], "firewall": "ufw"}, {}),
+    (
+        "rules beside another network of pods",
+        {"rulesets": [json.dumps(RULESET)]},
+        {"k3s_config": {"flannel-backend": "none"}},
+    ),
     (
         "small",
         {

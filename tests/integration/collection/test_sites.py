@@ -211,9 +211,15 @@ def test_a_site_that_fails_stops_no_other_and_only_it_is_run_again(run: Run, six
     assert not (six.parent / "failed-sites-preflight.retry").exists()
 
 
+# As if each had k3s on a machine of its own.
+NODES = {"hosts_k3s_servers": "existing_cluster", "sites_clashes": {"domains": {}, "hosts": {}, "machines": []}}
+
+
+@pytest.mark.parametrize("more", [{}, NODES], ids=["clusters of others", "clusters of one node"])
 @pytest.mark.usefixtures("six")
-def test_in_batches_the_run_stops_when_too_many_have_failed(run: Run) -> None:
-    result = preflight(run, "--forks=2", "-e", "fleet_serial=2", "-e", "fleet_max_fail_percentage=10")
+def test_in_batches_the_run_stops_when_too_many_have_failed(run: Run, more: dict[str, Any]) -> None:
+    batches = ["-e", "fleet_serial=2", "-e", "fleet_max_fail_percentage=10"]
+    result = preflight(run, "--forks=2", *batches, "-e", json.dumps(more))
     assert result.returncode == 2, result.stdout
     assert states(result.stdout) == {
         "alpha": "ok", "beta": "ok", "broken": "failed", "delta": "ok", "epsilon": "skipped", "zeta": "skipped",
@@ -292,6 +298,14 @@ def test_a_fault_of_the_last_server_is_found_before_the_first_one_is_changed(
     assert result.returncode == 2, result.stdout
     before, _, _ = result.stdout.partition(f"PLAY [{changes}]")
     assert "[K3S-63] k3s_config has tls-sans" in before, result.stdout
+
+
+def test_a_restoration_looks_first_at_all_servers_that_it_stops(run: Run, tmp_path: Path) -> None:
+    describe(tmp_path, kiel={}, ulm={})
+    others = ["-e", "hosts_k3s_servers=edge-kiel:edge-ulm", "-e", "hosts_site=edge-kiel"]
+    output = run_playbook(run, "restore_cluster", "--list-hosts", *others).stdout
+    plays = dict(re.findall(r"\(.*\): (.*?)\tTAGS.*\n.*\n +hosts \((\d+)\)", output))
+    assert plays["Refuse what would keep the cluster down"] == plays["Restore the snapshot"] == "2", output
 
 
 def test_a_host_that_is_away_is_found_before_a_restoration_stops_the_servers(run: Run, tmp_path: Path) -> None:
