@@ -157,7 +157,7 @@ OTHER = {
     "__k3s_has_another_token": True,
     "__k3s_token_file": "/token",
     "k3s_token_may_change": False,
-    "__k3s_config": {"token": "K10abc::server:new"},
+    "k3s_token": "K10abc::server:new",
     "hostvars": {"b": {"__k3s_kept_token": {"skipped": True}}},
 }
 KNOWN_BY_OTHERS = {"__k3s_peers_know": {"results": [{"status": -1}, {"status": 403}]}}
