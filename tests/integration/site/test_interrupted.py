@@ -62,17 +62,20 @@ def release_is_deployed(box: Box) -> bool:
     return bool(box.kubectl(HELM_DEPLOYED))
 
 
+FURTHER = pytest.mark.further
+
+
 # In the order in which a run reaches them.
-POINTS = [
-    ("before k3s is ready", k3s_is_starting),
-    ("after the authority", authority_is_made),
-    ("in the middle of apt", packages_are_being_unpacked),
-    ("in the middle of Helm", release_is_pending),
-    ("before the client file", release_is_deployed),
-]
-
-
-@pytest.mark.parametrize("reached", [point[1] for point in POINTS], ids=[point[0] for point in POINTS])
+@pytest.mark.parametrize(
+    "reached",
+    [
+        pytest.param(k3s_is_starting, id="before k3s is ready", marks=FURTHER),
+        pytest.param(authority_is_made, id="after the authority", marks=FURTHER),
+        pytest.param(packages_are_being_unpacked, id="in the middle of apt"),
+        pytest.param(release_is_pending, id="in the middle of Helm"),
+        pytest.param(release_is_deployed, id="before the client file", marks=FURTHER),
+    ],
+)
 def test_the_run_dies(box: Box, reached) -> None:
     box.run_until(lambda: reached(box), "site")
     # What the run started on the host dies with it, as at a loss of power.
