@@ -17,11 +17,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 import urllib3
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
 from testbed import postgresql
+
+from ansible_collections.flyte.onprem.plugins.module_utils._s3 import PROBE_FOLDER
 
 from .conftest import CANARIES, Box
 
@@ -64,6 +67,18 @@ def admin(box: Box) -> MinioAdmin:
     pool = urllib3.PoolManager(cert_reqs="CERT_REQUIRED", ca_certs=str(box.site_directory / "ca.crt"))
     credentials = StaticProvider(user, CANARIES["site_minio_root_password"])
     return MinioAdmin(endpoint=f"{box.address}:9000", credentials=credentials, secure=True, http_client=pool)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidy(box: Box) -> Iterator[None]:
+    """What a check could not delete goes at the end, as its message says; verify would tell of it."""
+    yield
+    client = boto3.client(
+        "s3", endpoint_url=f"https://{box.address}:9000", region_name="us-east-1", aws_access_key_id="flyte",
+        aws_secret_access_key=CANARIES["site_object_store_secret_key"], verify=str(box.site_directory / "ca.crt"),
+    )  # fmt: skip
+    left = client.list_objects_v2(Bucket=BUCKETS[0], Prefix=PROBE_FOLDER)["Contents"]
+    client.delete_objects(Bucket=BUCKETS[0], Delete={"Objects": [{"Key": each["Key"]} for each in left]})
 
 
 def user_with(admin: MinioAdmin, key: str, actions: list[str], buckets: list[str]) -> dict[str, Any]:
