@@ -215,7 +215,7 @@ def test_a_site_that_fails_stops_no_other_and_only_it_is_run_again(run: Run, six
 NODES = {"hosts_k3s_servers": "existing_cluster", "sites_clashes": {"domains": {}, "hosts": {}, "machines": []}}
 
 
-@pytest.mark.parametrize("more", [{}, NODES], ids=["clusters of others", "clusters of one node"])
+@pytest.mark.parametrize("more", first([NODES, {}]), ids=["clusters of one node", "clusters of others"])
 @pytest.mark.usefixtures("six")
 def test_in_batches_the_run_stops_when_too_many_have_failed(run: Run, more: dict[str, Any]) -> None:
     batches = ["-e", "fleet_serial=2", "-e", "fleet_max_fail_percentage=10"]
@@ -287,7 +287,7 @@ def of_one_cluster(folder: Path, **hosts: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("playbook", "changes"),
     # what each begins to change a cluster with
-    [("restore_cluster", "Restore the snapshot"), ("rotate_token", "Kubernetes"), ("cluster", "Kubernetes")],
+    first([("restore_cluster", "Restore the snapshot"), ("rotate_token", "Kubernetes"), ("cluster", "Kubernetes")]),
 )
 def test_a_fault_of_the_last_server_is_found_before_the_first_one_is_changed(
     run: Run, tmp_path: Path, playbook: str, changes: str
