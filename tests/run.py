@@ -75,16 +75,20 @@ STAGES = (
     Stage("bundle", f"{BIN}python tests/testbed/bed.py bundle", "1 s, 20 min the first time", TEST, needed=True),
     Stage("flyte chart", f"{BIN}pytest tests/unit/testbed/test_flyte_chart.py", "10 s", TEST),  # with the bundle's Helm
     Stage("host image", f"{BIN}python tests/testbed/bed.py host-image", "1 s, 3 min the first time", TEST, needed=True),
-    Stage("molecule default", "tests/scenario.sh molecule test -s default", "20 min", TEST, lane="1"),
-    Stage("molecule k3s_ha", "tests/scenario.sh molecule test -s k3s_ha", "20 min", TEST, lane="1"),
-    Stage("life of a site", life("cluster_checks", "workflow_traps", "rotated_keys"), "30 min", ("test",), lane="2"),
-    Stage("whole life of a site", life(), "45 min", ALL, lane="2"),
+    Stage("molecule default", "tests/scenario.sh molecule test -s default", "20 to 40 min", TEST, lane="1"),
+    Stage("molecule k3s_ha", "tests/scenario.sh molecule test -s k3s_ha", "15 to 25 min", TEST, lane="1"),
+    Stage(
+        "life of a site", life("cluster_checks", "workflow_traps", "rotated_keys"), "25 to 45 min", ("test",), lane="2"
+    ),
+    Stage("whole life of a site", life(), "35 to 80 min", ALL, lane="2"),
     Stage("bad input", f"tests/scenario.sh pytest {SITE}/test_bad_input.py", "5 min", TEST, lane="2"),
-    Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "5 min", TEST, lane="3"),
-    Stage("report", f"{BIN}pytest {COLLECTION}/test_report.py {COLLECTION}/test_sites.py", "10 min", TEST, lane="3"),
-    Stage("sanity", f"{BIN}pytest {COLLECTION}/test_sanity.py", "2 min", TEST, lane="3"),
-    Stage("ansible-core", f"{BIN}pytest {COLLECTION}/test_ansible_core.py", "4 min", TEST, lane="3"),
-    Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "15 min", TEST, lane="3"),
+    Stage("modules", "tests/scenario.sh pytest tests/integration/modules", "4 to 12 min", TEST, lane="3"),
+    Stage(
+        "report", f"{BIN}pytest {COLLECTION}/test_report.py {COLLECTION}/test_sites.py", "4 to 15 min", TEST, lane="3"
+    ),
+    Stage("sanity", f"{BIN}pytest {COLLECTION}/test_sanity.py", "30 to 60 s", TEST, lane="3"),
+    Stage("ansible-core", f"{BIN}pytest {COLLECTION}/test_ansible_core.py", "30 to 60 s", TEST, lane="3"),
+    Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "5 to 12 min", TEST, lane="3"),
     Stage("k3s drain", f"{BIN}pytest {COLLECTION}/test_k3s_drain.py", "15 min", ALL, lane="3"),
     Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "75 min", ALL),
     Stage("molecule k3s_operations", "tests/scenario.sh molecule test -s k3s_operations", "65 min", ALL),
