@@ -12,7 +12,8 @@ for tool in ip iptables-save nft ps; do
     command -v "$tool" >/dev/null || { echo "This host has no $tool to look with." >&2; exit 1; }
 done
 ls -d /etc/rancher/k3s /etc/systemd/system/k3s* /etc/systemd/system/minio* /etc/systemd/system/flyte-* /etc/minio \
-    /etc/default/minio /etc/flyte-* /etc/sysctl.d/*flyte* /etc/yum.repos.d/*flyte* /usr/local/bin/* /root/.kube \
+    /etc/default/minio /etc/flyte-* /etc/sysctl.d/*flyte* /etc/yum.repos.d/*flyte* /etc/yum.repos.d/rancher-* \
+    /usr/local/bin/* /root/.kube \
     /var/lib/kubelet/* /var/lib/cni /var/log/pods /var/log/containers /run/k3s /run/flannel /run/netns/cni-* \
     /sys/fs/cgroup/kubepods* /sys/fs/cgroup/*/kubepods 2>/dev/null
 ps -e -o comm= | grep -E '^(k3s|kube|minio|containerd|postgres)'

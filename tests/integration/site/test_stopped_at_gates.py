@@ -17,11 +17,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 import urllib3
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
+from support.admin import s3_client
+from support.servers import S3Server
 from testbed import postgresql
 
 from ansible_collections.flyte.onprem.plugins.module_utils._s3 import PROBE_FOLDER
@@ -73,10 +74,9 @@ def admin(box: Box) -> MinioAdmin:
 def tidy(box: Box) -> Iterator[None]:
     """What a check could not delete goes at the end, as its message says; verify would tell of it."""
     yield
-    client = boto3.client(
-        "s3", endpoint_url=f"https://{box.address}:9000", region_name="us-east-1", aws_access_key_id="flyte",
-        aws_secret_access_key=CANARIES["site_object_store_secret_key"], verify=str(box.site_directory / "ca.crt"),
-    )  # fmt: skip
+    secret = CANARIES["site_object_store_secret_key"]
+    server = S3Server(9000, "flyte", secret, "us-east-1", "https", box.site_directory / "ca.crt", box.address)
+    client = s3_client(server)
     left = client.list_objects_v2(Bucket=BUCKETS[0], Prefix=PROBE_FOLDER)["Contents"]
     client.delete_objects(Bucket=BUCKETS[0], Delete={"Objects": [{"Key": each["Key"]} for each in left]})
 
