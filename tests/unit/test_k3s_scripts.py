@@ -252,18 +252,24 @@ def test_kubectl_keeps_nothing_in_roots_home() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "places"),
+    ("config", "is_server", "places"),
     [
-        ({}, []),
-        ({"etcd-snapshot-dir": "/var/lib/rancher/k3s/snapshots"}, []),
+        ({}, True, []),
+        ({"etcd-snapshot-dir": "/var/lib/rancher/k3s/snapshots"}, True, []),
         (
             {"default-local-storage-path": "/srv/volumes", "etcd-snapshot-dir": "/srv/snapshots"},
+            True,
             ["/srv/volumes", "/srv/snapshots"],
+        ),
+        (
+            {"default-local-storage-path": "/srv/volumes", "etcd-snapshot-dir": "/srv/snapshots"},
+            False,
+            ["/srv/volumes"],
         ),
     ],
 )
-def test_what_k3s_keeps_elsewhere_is_named(config: dict[str, str], places: list[str]) -> None:
-    known = {**role_variables("k3s", "vars"), "k3s_config": config}
+def test_what_k3s_keeps_elsewhere_is_named(config: dict[str, str], is_server: bool, places: list[str]) -> None:
+    known = {**role_variables("k3s", "vars"), "k3s_config": config, "__k3s_is_server": is_server}
     assert templated("{{ __k3s_other_places }}", known) == places
 
 
