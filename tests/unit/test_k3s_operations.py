@@ -390,6 +390,7 @@ NOT_THERE = "no file /var/lib/rancher/k3s/server/db/snapshots/a; nor is there a 
 )
 def test_a_snapshot_is_on_the_first_server_or_in_s3(name: str, config: Any, listed: Any, words: str) -> None:
     known = {
+        "__k3s_seen": {"data": "etcd"},
         "k3s_servers": ["a", "b", "c"],
         "inventory_hostname": "a",
         "k3s_config": config,
@@ -620,6 +621,54 @@ def test_the_state_is_kept_before_the_first_server_changes(
         for host in looks
     }
     assert {host: hosts for host, hosts in found.items() if hosts} == kept
+
+
+def test_the_state_is_kept_by_the_server_whose_turn_comes_first() -> None:
+    """Servers have their turns in the order of their list, not in that of the inventory."""
+    old = {"__k3s_look": {"stdout": f"state: active\nversion: '{OLD}'\ndata: 'etcd'"}}
+    known = {
+        "k3s_servers": ["b", "a"],
+        "k3s_version": NEW,
+        "ansible_play_hosts_all": ["a", "b"],
+        "hostvars": {"a": old, "b": old},
+    }
+    found = {host: value("__k3s_snapshot_hosts", **known, **old, inventory_hostname=host) for host in "ab"}
+    assert {host: len(hosts) for host, hosts in found.items()} == {"a": 0, "b": 1}
+
+
+FIRST_URL, SECOND_URL, THIRD_URL = (f"https://192.0.2.{number}:6443" for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    # what the host has, the servers that answer it, whom it is told to join (k3s_join_url), whom it joins
+    ("data", "joined", "peers", "url", "joins"),
+    [
+        # A new server, or one whose disk was lost.
+        ("", "", ["192.0.2.1", "192.0.2.3"], FIRST_URL, FIRST_URL),
+        ("", "", ["192.0.2.3"], FIRST_URL, THIRD_URL),
+        ("", "", [], FIRST_URL, FIRST_URL),
+        ("", FIRST_URL, ["192.0.2.3"], FIRST_URL, THIRD_URL),
+        ("", "", ["192.0.2.3"], "https://k8s.example.com:6443", "https://k8s.example.com:6443"),
+        ("", "", ["192.0.2.3"], SECOND_URL, THIRD_URL),
+        # A member keeps whom it has joined, as long as that is a server.
+        ("etcd", THIRD_URL, [], FIRST_URL, THIRD_URL),
+        ("etcd", "https://192.0.2.9:6443", [], FIRST_URL, FIRST_URL),
+        ("etcd", "https://192.0.2.3:7443", [], FIRST_URL, FIRST_URL),
+        ("etcd", THIRD_URL, [], "https://k8s.example.com:6443", "https://k8s.example.com:6443"),
+        ("etcd", THIRD_URL, [], SECOND_URL, THIRD_URL),
+    ],
+)
+def test_a_server_joins_one_that_answers(data: str, joined: str, peers: list[str], url: str, joins: str) -> None:
+    known = {
+        "inventory_hostname": "b",
+        "k3s_servers": ["a", "b", "c"],
+        "k3s_host_addresses": {"a": "192.0.2.1", "b": "192.0.2.2", "c": "192.0.2.3"},
+        "k3s_api_port": 6443,
+        "k3s_join_url": url,
+        "__k3s_addresses": ["192.0.2.2"],
+        "__k3s_seen": {"data": data, "joined": joined, "peers": peers},
+    }
+    assert value("__k3s_join_url", **known) == joins
 
 
 @pytest.mark.parametrize(

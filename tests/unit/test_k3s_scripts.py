@@ -198,6 +198,17 @@ def test_the_data_go_where_they_are_a_link_to_another_disk(tmp_path: Path, host:
     assert f"{data}/server" in calls[0].split()
 
 
+def test_kept_data_are_all_that_k3s_does_not_make_again(tmp_path: Path, host: Path) -> None:
+    """Volumes and snapshots may have any folder below that of its data."""
+    data = tmp_path / "var/lib/rancher/k3s"
+    for folder in ("agent/images", "data/current", "server/db", "storage", "volumes/pvc-1", "snapshots"):
+        (data / folder).mkdir(parents=True)
+    borrowed(host, "rm")
+    text = piece(script("k3s-uninstall.sh.j2", tmp_path), 'if [ "${1:-}" = --keep-data ]; then')
+    run(host, f"data={data}; set -- --keep-data", text)
+    assert sorted(path.name for path in data.iterdir()) == ["server", "snapshots", "storage", "volumes"]
+
+
 @pytest.fixture
 def commands(tmp_path: Path) -> Path:
     """Names of k3s on a host: one is its link, one a user's program, one a user's link to what is not there."""

@@ -65,8 +65,8 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
 FIRST = {"flannel-backend": "", "cluster-domain": "", "cluster-dns": ""}
 # What the look says of a server that is ready for k3s, and of the faults of others.
 LOOK: dict[str, Any] = {
-    "version": "", "state": "inactive", "leaving": False, "unit": False, "other_unit": False, "data": "", "joined": "",
-    "was_here": False, "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs",
+    "version": "", "state": "inactive", "replaced": False, "leaving": False, "unit": False, "other_unit": False, "data": "", "joined": "",
+    "was_here": False, "node_name": "", "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs",
     "controllers": ["cpu", "memory"], "memory": True, "boot_line": "", "swap": [], "selinux": False,
     "selinux_policy": False, "tunnel": False,
     "answering": [], "serving": [], "interfaces": ["lo", "eth0"], "mirrors": False,
@@ -311,6 +311,39 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {"k3s_bundle": "{{ site_directory }}", "k3s_version": "v1.36.4+k3s1"},
         "K3S-79",
         ["k3s_version is v1.36.4+k3s1, and the bundle", "has k3s v1.35.8+k3s1", "Set k3s_version to v1.35.8+k3s1"],
+    ),
+    (
+        "a node that would get another name",
+        {**JOINED, "node_name": "node-old"},
+        {},
+        "K3S-141",
+        [
+            "HOST is the node node-old of its cluster",
+            "is now node-a. E",
+            "Set k3s_node_name to node-old",
+            "remove_node",
+        ],
+    ),
+    (
+        "the only server, renamed",
+        {"data": "sqlite", "was_here": True, "node_name": "node-old"},
+        {**ONLY_SERVER, "k3s_agents": []},
+        "K3S-141",
+        ["makes no difference then. Read"],
+    ),
+    (
+        "an upgrade that has not ended, before the next one",
+        {"version": "v1.35.8+k3s1", "state": "active", "replaced": True},
+        {"k3s_version": "v1.36.4+k3s1"},
+        "K3S-142",
+        ["has k3s v1.35.8+k3s1 in place and still runs", "Set k3s_version to v1.35.8+k3s1 and run"],
+    ),
+    (
+        "snapshots of the last server of several",
+        {"data": "etcd"},
+        {**ONLY_SERVER, "k3s_config": {"etcd-s3": True, "etcd-s3-bucket": "x"}},
+        "K3S-116",
+        ["no cluster-init, and the one server has embedded etcd. E", "Set cluster-init to true"],
     ),
     (
         "a second server alone, before there is a cluster",
@@ -672,6 +705,8 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("ahead", {}, {"__k3s_between": {"clock_offset": 29.4}, "k3s_servers": [*CLOCKS, "c"], "k3s_node_name": "ahead"}),
     ("a server whose peer answers", {"peers": ["192.0.2.2"]}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
     ("a server with data", {"data": "etcd"}, {"k3s_servers": ["b", "{{ inventory_hostname }}", "c"]}),
+    ("a node with its name", {**JOINED, "node_name": "node-a"}, {}),
+    ("an upgrade that has not ended", {"version": "v1.36.4+k3s1", "replaced": True}, {"k3s_version": "v1.36.4+k3s1"}),
     ("a member of etcd with its address", {**MEMBER, "etcd_address": "192.0.2.1"}, {}),
     ("a member of etcd that has got an address of IPv6 besides", MEMBER, {"k3s_node_address": "192.0.2.9,fd00::9"}),
     (

@@ -64,12 +64,12 @@ class Cluster:
     def run(self, playbook: str, *arguments: str) -> tuple[int, str]:
         return self.server.run(playbook, *arguments)
 
-    def refused(self) -> dict[str, dict[str, str]]:
-        """The findings of a run, by host and id. Nothing is on the hosts after it."""
-        code, output = self.run("cluster")
+    def refused(self, *arguments: str, untouched: tuple[str, ...] = ("server", "agent")) -> dict[str, dict[str, str]]:
+        """The findings of a run, by host and id. Nothing is on the hosts that are untouched after it."""
+        code, output = self.run("cluster", *arguments)
         assert code != 0
-        for box in self.boxes.values():
-            assert box.shell(f"ls {K3S} /etc/rancher", check=False) == ""
+        for name in untouched:
+            assert self.boxes[name].shell(f"ls {K3S} /etc/rancher", check=False) == ""
         texts = re.findall(r'^fatal: \[(\w+)\]: FAILED! => .*?"msg": "(.*?)"', output, re.MULTILINE | re.DOTALL)
         findings = {host: {} for host in self.boxes}
         for host, text in texts:  # the last one of a host says only that its site is not done
@@ -151,6 +151,19 @@ def test_a_clock_that_is_ahead_is_named(cluster: Cluster) -> None:
     assert 3600 <= int(ahead[2]) < 3660
 
 
+def test_a_ruleset_that_drops_what_pods_send_is_named(cluster: Cluster) -> None:
+    chains = ("input", "forward")
+    rules = "".join(
+        f"chain {name} {{ type filter hook {name} priority 0; policy drop; ct state established accept; }} "
+        for name in chains
+    )
+    with for_now(cluster.server, f"nft 'add table inet filter {{ {rules} }}'", "nft delete table inet filter"):
+        found = cluster.refused()
+    for name in chains:
+        assert f"chain {name} of table inet filter drops" in found["server"]["K3S-137"]
+    assert "agent does not reach server" in found["agent"]["K3S-71"]
+
+
 def test_with_firewalls_that_the_role_may_not_open_ports_are_closed(cluster: Cluster) -> None:
     cluster.server.shell("ufw --force enable")
     cluster.agent.shell("systemctl enable --now firewalld")
@@ -161,6 +174,20 @@ def test_with_firewalls_that_the_role_may_not_open_ports_are_closed(cluster: Clu
     assert "agent does not reach server" in found["agent"]["K3S-71"]
     assert "10250/tcp" in found["server"]["K3S-72"]
     assert "8472/udp" in found["server"]["K3S-72"]
+
+
+def test_an_agent_that_is_added_alone_is_held_against_the_server_that_runs(cluster: Cluster) -> None:
+    code, output = cluster.run("cluster", "--limit", "server")
+    assert code == 0, output[-4000:]
+    cluster.describe(agent={"ansible_python_interpreter": PYTHON_AHEAD})
+    found = cluster.refused("--limit", "agent", untouched=("agent",))
+    cluster.describe()
+    assert re.search(r"agent shows \+36\d\d s", found["agent"]["K3S-73"])
+    rule = f"INPUT -s {cluster.agent.address} -p tcp --dport 6443 -j DROP"
+    with for_now(cluster.server, f"iptables -I {rule}", f"iptables -D {rule}"):
+        found = cluster.refused("--limit", "agent", untouched=("agent",))
+    print(found)
+    assert cluster.server.address in str(found["agent"])
 
 
 def test_firewalls_stay_on_and_the_cluster_comes_up(cluster: Cluster) -> None:
