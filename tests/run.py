@@ -51,7 +51,7 @@ ALL = ("test-all",)
 COLLECTION = "tests/integration/collection"
 SITE = "tests/integration/site"
 REFUSALS = " ".join(
-    f"{COLLECTION}/test_{part}.py" for part in ("k3s_refusals", "k3s_inputs", "k3s_install", "remove_node")
+    f"{COLLECTION}/test_{part}.py" for part in ("k3s_refusals", "k3s_inputs", "k3s_install", "remove_node", "artifact")
 )
 # On one host, in this order.
 LIFE = ("interrupted", "stopped_at_gates", "cluster_checks", "workflow_traps", "rotated_keys", "uninstalled")

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 from support.cases import first
 
 from .conftest import PLAYBOOKS, ROOT, Run, run_ansible
@@ -122,3 +124,33 @@ def test_uninstall_without_confirmation_removes_nothing(ansible: Run, inventory:
     )
     assert result.returncode == 2
     assert "Nothing was removed" in result.stdout + result.stderr
+
+
+def test_what_the_inventory_has_encrypted_is_written_decrypted(ansible: Run, tmp_path: Path) -> None:
+    """As by ansible-vault encrypt_string; k3s would take the ciphertext for the token."""
+    (tmp_path / "password").write_text("of the vault")
+    ansible_vault = ("--vault-password-file", str(tmp_path / "password"))
+    text = ansible("ansible-vault", "encrypt_string", *ansible_vault, "s3cr3t", "--name", "kept").stdout
+    (tmp_path / "hosts.yml").write_text(f"all:\n  hosts: {{edge-1: }}\n  vars:\n{textwrap.indent(text, '    ')}\n")
+    writes = {
+        "config": "{{ __k3s_config_text }}",
+        "registries": "{{ lookup('ansible.builtin.template', role + '/templates/registries.yaml.j2') }}",
+    }
+    play = {
+        "hosts": "edge-1",
+        "connection": "local",
+        "gather_facts": False,
+        "vars_files": ["{{ role }}/vars/main.yml"],
+        "vars": {"role": str(ROOT / "roles/k3s")},
+        "tasks": [
+            {
+                "ansible.builtin.copy": {"content": content, "dest": str(tmp_path / name), "mode": "0600"},
+                "vars": {"__k3s_config": {"token": "{{ kept }}"}, "k3s_registries": {"password": "{{ kept }}"}},
+            }
+            for name, content in writes.items()
+        ],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    ansible("ansible-playbook", *ansible_vault, "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml"))
+    assert yaml.safe_load((tmp_path / "config").read_text()) == {"token": "s3cr3t"}
+    assert yaml.safe_load((tmp_path / "registries").read_text()) == {"password": "s3cr3t"}

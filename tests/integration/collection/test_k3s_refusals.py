@@ -65,7 +65,8 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str, list[str]]] = [
 FIRST = {"flannel-backend": "", "cluster-domain": "", "cluster-dns": ""}
 # What the look says of a server that is ready for k3s, and of the faults of others.
 LOOK: dict[str, Any] = {
-    "version": "", "state": "inactive", "replaced": False, "leaving": False, "unit": False, "other_unit": False, "data": "", "joined": "",
+    "version": "", "state": "inactive", "replaced": False, "leaving": False, "unit": False, "other_unit": False,
+    "data": "", "joined": "",
     "was_here": False, "node_name": "", "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs",
     "controllers": ["cpu", "memory"], "memory": True, "boot_line": "", "swap": [], "selinux": False,
     "selinux_policy": False, "tunnel": False,
