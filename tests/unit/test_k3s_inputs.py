@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import socket
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +189,17 @@ def interface_rule(interfaces: list[str], **known: Any) -> dict[str, Any]:
     return dict(value("{{ __k3s_rule }}", __k3s_rule=rule, __k3s_seen={"interfaces": interfaces}, **known))
 
 
-def look(k3s: str = "/usr/local/bin/k3s", config: str = "/etc/rancher/k3s/config.yaml", **known: Any) -> dict[str, Any]:
+def look(
+    k3s: str = "/usr/local/bin/k3s",
+    config: str = "/etc/rancher/k3s/config.yaml",
+    password: str = "/etc/rancher/node/password",
+    **known: Any,
+) -> dict[str, Any]:
     """What the role's look at a host says of this machine, which it only reads."""
     (found,) = (task for _, task in role_tasks("k3s") if task["name"] == "preflight | Look at what the host has")
     script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known)
     script = script.replace("/usr/local/bin/k3s", k3s).replace("/etc/rancher/k3s/config.yaml", config)
+    script = script.replace("/etc/rancher/node/password", password)
     run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     return dict(yaml.safe_load(run.stdout))
 
@@ -228,6 +236,35 @@ def test_a_look_finds_with_what_the_cluster_began(tmp_path: Path, keys: str | No
     seen = look(config=str(tmp_path / "config.yaml"), __k3s_data=str(tmp_path))
     assert seen["options"] == {"flannel-backend": "host-gw", "cluster-domain": "", "cluster-dns": "10.43.0.10,fd43::a"}
     assert seen["encryption"] == encryption
+
+
+@pytest.mark.parametrize(("joined", "name"), [(True, "node-old"), (False, "")])
+def test_a_look_finds_the_name_with_which_a_node_has_joined(tmp_path: Path, joined: bool, name: str) -> None:
+    """One that has never come so far as to have a password may still be called anything."""
+    (tmp_path / "config.yaml").write_text("node-name: node-old\nnode-ip: 192.0.2.1\n")
+    if joined:
+        (tmp_path / "password").touch()
+    seen = look(config=str(tmp_path / "config.yaml"), password=str(tmp_path / "password"))
+    assert seen["node_name"] == name
+
+
+@pytest.mark.parametrize(
+    # whether k3s runs, since how many seconds before its file was put in place, what the look says
+    ("active", "before", "replaced"),
+    [(True, 60, True), (True, -60, False), (False, 60, False)],
+)
+def test_a_look_finds_a_process_that_is_older_than_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, active: bool, before: int, replaced: bool
+) -> None:
+    k3s, systemctl = tmp_path / "k3s", tmp_path / "bin/systemctl"
+    k3s.touch()
+    started = datetime.fromtimestamp(k3s.stat().st_mtime - before, UTC).strftime("%a %Y-%m-%d %H:%M:%S UTC")
+    answers = f"is-active) exit {int(not active)} ;; show) echo '{started if active else ''}' ;;"
+    systemctl.parent.mkdir()
+    systemctl.write_text(f"#!/bin/sh\ncase $1 in {answers} esac\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{systemctl.parent}:{os.environ['PATH']}")
+    assert look(str(k3s))["replaced"] is replaced
 
 
 # Of those whose rules need no host.
