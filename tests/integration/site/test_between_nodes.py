@@ -153,11 +153,12 @@ def test_a_clock_that_is_ahead_is_named(cluster: Cluster) -> None:
 
 def test_a_ruleset_that_drops_what_pods_send_is_named(cluster: Cluster) -> None:
     chains = ("input", "forward")
-    rules = "".join(
-        f"chain {name} {{ type filter hook {name} priority 0; policy drop; ct state established accept; }} "
+    rules = "add table inet filter; " + "; ".join(
+        f"add chain inet filter {name} {{ type filter hook {name} priority 0; policy drop; }}; "
+        f"add rule inet filter {name} ct state established accept"
         for name in chains
     )
-    with for_now(cluster.server, f"nft 'add table inet filter {{ {rules} }}'", "nft delete table inet filter"):
+    with for_now(cluster.server, f"nft '{rules}'", "nft delete table inet filter"):
         found = cluster.refused()
     for name in chains:
         assert f"chain {name} of table inet filter drops" in found["server"]["K3S-137"]
