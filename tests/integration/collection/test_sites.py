@@ -308,6 +308,31 @@ def test_a_restoration_looks_first_at_all_servers_that_it_stops(run: Run, tmp_pa
     assert plays["Refuse what would keep the cluster down"] == plays["Restore the snapshot"] == "2", output
 
 
+@pytest.mark.parametrize(
+    # the groups of the inventory, how the playbooks are told of other names
+    ("clusters", "others", "told"),
+    first(
+        [
+            ("edge", "existing_cluster", {"hosts_k3s_servers": "edge"}),
+            ("k3s_servers", "reached", {"hosts_existing_cluster": "reached"}),
+            ("edge", "reached", {"hosts_k3s_servers": "edge", "hosts_existing_cluster": "reached"}),
+            ("k3s_servers", "existing_cluster", {}),
+        ]
+    ),
+)
+def test_groups_of_another_name_leave_out_no_site_of_the_other_kind(
+    run: Run, tmp_path: Path, clusters: str, others: str, told: dict[str, str]
+) -> None:
+    groups = {clusters: {"hosts": {"edge-kiel": None}}, others: {"hosts": {"edge-ulm": None}}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
+    told = {**told, "hosts_site": f"{clusters}:{others}"}
+    output = run_playbook(run, "site", "--list-hosts", "-e", json.dumps(told)).stdout
+    plays = dict(re.findall(r"\(.*\): (.*?)\tTAGS.*\n.*\n +hosts \((\d+)\)", output))
+    assert {play: plays[play] for play in ("Certificates", "Ingress controller", "Flyte")} == {
+        "Certificates": "2", "Ingress controller": "2", "Flyte": "2"
+    }, output  # fmt: skip
+
+
 def test_a_host_that_is_away_is_found_before_a_restoration_stops_the_servers(run: Run, tmp_path: Path) -> None:
     """The plays that start them again would refuse it."""
     of_one_cluster(tmp_path, kiel={}, bonn={}, ulm={"ansible_connection": "ssh"})
