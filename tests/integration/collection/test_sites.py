@@ -472,3 +472,37 @@ def test_an_inventory_with_brackets_in_its_path_has_its_lists(run: Run, tmp_path
     assert {path.name: path.read_text() for path in folder.glob("*.retry")} == {
         "failed-sites-cluster.retry": "edge-bonn\n"
     }
+
+
+def test_the_table_is_shown_where_the_list_to_run_again_cannot_be_written(run: Run, six: Path) -> None:
+    (six.parent / "play.yml").write_text(yaml.safe_dump(a_whole_run("site")))
+    nowhere = ["-e", "sites_rerun_file=/nonexistent/failed-sites.retry"]
+    result = run("ansible-playbook", "play.yml", "-i", "hosts.yml", *nowhere, check=False)
+    assert result.returncode == 2, result.stdout
+    assert states(result.stdout) == {site: "failed" if site == "broken" else "ok" for site in SITES}
+    assert '"Again for what is not done: --limit broken-1"' in result.stdout
+    assert "/nonexistent/failed-sites.retry could not be written: Destination directory" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("inventories", "beside"),
+    first([(["bremen", "hamburg"], "bremen"), (["."], ".")]),
+    ids=["two", "one of two folders"],
+)
+def test_what_is_of_all_sites_stays_in_one_place_whichever_are_in_the_run(
+    run: Run, tmp_path: Path, inventories: list[str], beside: str
+) -> None:
+    folder = tmp_path / "inventory"
+    for place, host in ("bremen", "broken-1"), ("hamburg", "alpha-1"):
+        (folder / place / ".flyte").mkdir(parents=True)
+        hosts = {host: {**LOCAL, "site_name": place, "site_domain": f"{place}.example.com"}}
+        (folder / place / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(a_whole_run("site")))
+    sources = [argument for inventory in inventories for argument in ("-i", f"inventory/{inventory}")]
+    for limit in [], ["--limit=alpha-1"]:
+        run("ansible-playbook", "play.yml", *sources, *limit, check=False)
+        kept = sorted(path for path in folder.rglob("*") if path.suffix in (".retry", ".json"))
+        assert kept == [folder / beside / ".flyte/fleet.json", folder / beside / "failed-sites.retry"]
+    assert (folder / beside / "failed-sites.retry").read_text() == "broken-1\n"
+    rows = json.loads((folder / beside / ".flyte/fleet.json").read_text())["sites"]
+    assert [row["site"] for row in rows] == ["bremen", "hamburg"]
