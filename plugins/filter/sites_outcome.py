@@ -38,8 +38,8 @@ options:
     elements: str
     required: true
   max_fail_percentage:
-    description: How many sites of a hundred may fail before the others stop too.
-    type: float
+    description: How many sites of a hundred may fail before the others stop too; C(%) may stand at its end.
+    type: str
     default: 100
   unfinished_before:
     description: Hosts that earlier runs of the same playbook have left unfinished.
@@ -97,7 +97,7 @@ def sites_outcome(
     play_hosts: Sequence[str],
     targets: Sequence[str],
     *,
-    max_fail_percentage: float = 100,
+    max_fail_percentage: float | str = 100,
     unfinished_before: Sequence[str] = (),
     whole: bool = True,
 ) -> dict[str, t.Any]:
@@ -108,7 +108,7 @@ def sites_outcome(
     rows = [row(name, members, facts, set(play_hosts)) for name, members in sites.items()]
     state = {found["name"]: found["state"] for found in rows}
     broken = [name for name in sites if state[name] == "failed"]
-    too_many = bool(sites) and 100 * len(broken) / len(sites) > float(max_fail_percentage)
+    too_many = bool(sites) and 100 * len(broken) / len(sites) > float(str(max_fail_percentage).rstrip("%"))
     others = [name for name in dict.fromkeys(facts[host]["site"] for host in hosts) if name not in sites]
     alive = [host for host in there if host in set(play_hosts)]
     unfinished = {host for name in sites if state[name] != "ok" for host in sites[name]}

@@ -232,6 +232,16 @@ def test_a_batch_that_fails_as_a_whole_stops_no_other(run: Run) -> None:
     assert states(result.stdout) == {site: "failed" if site == "broken" else "ok" for site in SITES}
 
 
+@pytest.mark.usefixtures("six")
+def test_batches_that_are_none_are_refused_by_name_before_a_play_takes_them(run: Run) -> None:
+    result = preflight(run, "-e", "fleet_serial=1.5", "-e", "fleet_max_fail_percentage=-1")
+    assert result.returncode == 2, result.stdout
+    output = result.stdout + result.stderr
+    assert '[SITE-26] fleet_serial is "1.5". Expected: ' in output.replace("\\", "")
+    assert '[SITE-26] fleet_max_fail_percentage is "-1". Expected: ' in output.replace("\\", "")
+    assert "PLAY [Refuse what cannot work]" not in output
+
+
 def refused(result: subprocess.CompletedProcess, identifier: str) -> list[str]:
     """The sites that the table refuses with this id."""
     return [line.split()[0] for line in table(result.stdout) if f"[{identifier}]" in line]

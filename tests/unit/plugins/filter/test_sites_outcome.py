@@ -91,9 +91,9 @@ def test_a_host_that_is_at_work_has_not_failed() -> None:
 @pytest.mark.parametrize(
     # how many sites of a hundred may fail, whether one of four is too many
     ("limit", "too_many"),
-    [(100, False), (25, False), (24.9, True), ("10", True), (0, True)],
+    [(100, False), (25, False), (24.9, True), ("10", True), ("24.9%", True), ("25%", False), (0, True)],
 )
-def test_too_many_failures_stop_all(limit: float, too_many: bool) -> None:
+def test_too_many_failures_stop_all(limit: float | str, too_many: bool) -> None:
     notes: dict[str, dict[str, Any]] = {"a1": {"sites_failure": FAILURE}, "b1": {}, "c1": {}, "d1": {}}
     found = outcome(notes, max_fail_percentage=limit)
     assert found["too_many"] is too_many
