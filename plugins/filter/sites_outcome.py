@@ -86,6 +86,7 @@ from jinja2.exceptions import UndefinedError
 # As the default of site_name says.
 DEFAULT_SITE = "site"
 REASON_LENGTH = 240
+TAIL_LENGTH = 80
 HEAD_LENGTH = 50
 
 Variables = Mapping[str, t.Any]
@@ -193,7 +194,8 @@ def reason(failure: Mapping[str, str]) -> str:
         # What is short is the head of what follows: "2 of 19 checks failed."
         line = " ".join(lines[:2]) if len(line) < HEAD_LENGTH else line
         line = f"{failure['task']}: {line}" if failure["task"] else line
-    return line if len(line) <= REASON_LENGTH else f"{line[: REASON_LENGTH - 1]}…"
+    # What an error is about is often said at its end.
+    return line if len(line) <= REASON_LENGTH else f"{line[: REASON_LENGTH - TAIL_LENGTH - 1]}…{line[-TAIL_LENGTH:]}"
 
 
 def table(rows: Sequence[Mapping[str, str]], others: int) -> list[str]:

@@ -72,9 +72,12 @@ def test_a_head_comes_with_what_follows_it() -> None:
     )
 
 
-def test_a_long_reason_is_cut() -> None:
-    found = outcome({"a1": {"sites_failure": {**FAILURE, "msg": "x" * 999}}})
-    assert len(found["sites"][0]["why"]) == REASON_LENGTH
+def test_a_long_reason_is_cut_in_its_middle() -> None:
+    message = f"Error while resolving {'x' * 999}: object of type 'dict' has no attribute 'pod_cidr'"
+    (site,) = outcome({"a1": {"sites_failure": {**FAILURE, "msg": message}}})["sites"]
+    assert len(site["why"]) == REASON_LENGTH
+    assert "Error while resolving x" in site["why"]
+    assert site["why"].endswith("x: object of type 'dict' has no attribute 'pod_cidr'")
 
 
 def test_a_host_that_vanished_in_the_middle_has_failed_its_site() -> None:
