@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from unit.templates import role_variables, templated
 
+from ansible_collections.flyte.onprem.plugins.filter.kubeconfig_contexts import kubeconfig_contexts
+
 VARS = role_variables("existing_cluster", "vars")
 GIVEN = {
     "existing_cluster_in_cluster": False,
@@ -89,3 +91,39 @@ def test_only_a_pod_with_an_account_takes_that(
     if lacks:
         expected = lacks.format(token=tmp_path / "token")
         assert found["seen"] == f"existing_cluster_in_cluster is set, and there is no {expected}"
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("contexts: [{name: theirs}]", []),
+        ("contexts: [{name: others}]", ["CLUSTER-52"]),
+        ("contexts: []", ["CLUSTER-52"]),
+        ("contexts:\n - a: b: geheim", ["CLUSTER-56"]),
+        ("", ["CLUSTER-56"]),
+    ],
+)
+def test_a_kubeconfig_is_one_and_has_the_context(tmp_path: Path, text: str, refused: list[str]) -> None:
+    (tmp_path / "kubeconfig").touch()
+    known = {
+        "existing_cluster_kubeconfig": str(tmp_path / "kubeconfig"),
+        "__existing_cluster_file": kubeconfig_contexts(text),
+    }
+    rules = [rule(f"CLUSTER-{number}", **known) for number in (51, 52, 56)]
+    assert [found["id"] for found in rules if not found["met"]] == refused
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [
+        ("existing_cluster", "existing_cluster_kubeconfig"),
+        ("ingress", "ingress_kubeconfig"),
+        ("k3s", "k3s_kubeconfig"),
+        ("flyte", "__flyte_kubeconfig"),
+    ],
+)
+def test_the_kubeconfig_may_lie_in_the_home_folder(role: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/admin")
+    known = role_variables(role, "defaults") | role_variables(role, "vars")
+    known |= {"site_kubernetes_connection": {"kubeconfig": "~/.kube/config"}}
+    assert templated(known[name], known) == "/home/admin/.kube/config"

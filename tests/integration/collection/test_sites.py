@@ -284,6 +284,14 @@ def test_hosts_that_are_no_list_are_named(run: Run, tmp_path: Path) -> None:
     assert [site for site in wrong if f"site_k3s_agents of site '{site}' is no list" not in result.stdout] == []
 
 
+def test_hosts_of_a_site_that_are_no_list_are_named(run: Run, tmp_path: Path) -> None:
+    wrong = {"text": "{{ inventory_hostname }}", "number": 7}
+    describe(tmp_path, **{site: {"site_hosts": value} for site, value in wrong.items()})
+    result = run_playbook(run, "preflight")
+    assert refused(result, "SITE-21") == sorted(wrong), result.stdout
+    assert [site for site in wrong if f"site_hosts of site '{site}' is no list" not in result.stdout] == []
+
+
 def of_one_cluster(folder: Path, **hosts: dict[str, Any]) -> None:
     """Write an inventory of one site, all of whose hosts are this machine, with variables of their own."""
     describe(folder, **{name: {**LOCAL, **variables} for name, variables in hosts.items()})
@@ -378,6 +386,29 @@ def test_pods_of_an_existing_cluster_come_from_networks(run: Run, six: Path, pod
     result = preflight(run, "--limit", "alpha-1")
     assert refused(result, "CLUSTER-54") == ([] if taken else ["alpha"]), result.stdout
     assert (result.returncode == 0) is taken
+
+
+def test_slips_in_what_is_said_of_a_cluster_are_named(run: Run, six: Path) -> None:
+    inventory = yaml.safe_load(six.read_text())
+    connection = inventory["all"]["vars"]["site_kubernetes_connection"]
+    (six.parent / "torn").write_text("users:\n- name: ours: geheim\n")
+    few = {name: connection[name] for name in ("kubeconfig", "pod_cidr")}
+    own = {"alpha-1": {**connection, "kubeconfig": str(six.parent / "torn")}, "beta-1": few}
+    own |= {"broken-1": {**few, "pod_cidr": None}, "delta-1": {**connection, "kubeconfig": "~/kubeconfig"}}
+    for host, said in own.items():
+        inventory["all"]["hosts"][host]["site_kubernetes_connection"] = said
+    six.write_text(yaml.safe_dump(inventory))
+    limit = ["--limit", ",".join(own)]
+    result = run(
+        "ansible-playbook", "flyte.onprem.preflight", "-i", "hosts.yml", *limit, HOME=str(six.parent), check=False
+    )
+    assert states(result.stdout)["delta"] == "ok", result.stdout
+    assert refused(result, "CLUSTER-56") == ["alpha"]
+    assert "torn is no kubeconfig; line 2 is no YAML" in result.stdout
+    assert refused(result, "SITE-27") == ["beta"]
+    assert "site_kubernetes_connection has no context, no storage_class, no ingress_class" in result.stdout
+    assert "site_kubernetes_connection has no context, no pod_cidr, no storage_class" in result.stdout
+    assert "geheim" not in result.stdout + result.stderr
 
 
 EVERY_PLAYBOOK = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml") if path.stem != "remove_node")
