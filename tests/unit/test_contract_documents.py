@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from ansible.parsing.splitter import parse_kv
+from support.kubernetes_api import TOKEN, kubernetes_api
 from support.modules import run_module
 from support.pki import Authority
 from support.servers import free_port
 from unit.contract import ROLES, ROLES_DIR, ROOT, load, role_files, specs
 
 from ansible_collections.flyte.onprem.plugins.module_utils._catalogue import CATALOGUE
+from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import open_api
 from ansible_collections.flyte.onprem.plugins.modules import postgresql_check
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROLES_DIR.glob("*/README.md"))]
@@ -87,6 +89,31 @@ def test_the_first_workflow_is_the_file_that_users_copy() -> None:
     shown = re.search(r"```python\n(.*?)```", (ROOT / "docs/clients.md").read_text(), re.DOTALL)
     assert shown
     assert (ROOT / "docs/hello.py").read_text().endswith(shown[1])
+
+
+INVENTORIES = sorted((ROOT / "inventories").rglob("*.yml"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *INVENTORIES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_lies_beside_an_inventory_is_hidden(page: Path) -> None:
+    """With -i inventory/, Ansible takes every other file for an inventory."""
+    places = re.findall(r"\{\{ inventory_dir \}\}/([^\"` ]+)", page.read_text())
+    assert [place for place in places if not place.startswith(".")] == []
+
+
+def test_the_kubeconfig_for_a_token_of_the_owner_works(tmp_path: Path) -> None:
+    page = (ROOT / "docs/existing-services.md").read_text()
+    (text,) = re.findall(r"```yaml\n# inventory/[.]flyte/kubeconfig\n(.*?)```", page, re.DOTALL)
+    authority = Authority(tmp_path)
+    authority.certificate.rename(tmp_path / "cluster-ca.crt")
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    connection = re.search(r"^site_kubernetes_connection:\n(?:  .*\n)*?  context: (\S+)", page, re.MULTILINE)
+    assert connection
+    with kubernetes_api({"/version": {"gitVersion": "v1.35.0"}}, tls=authority.issue("127.0.0.1")) as server:
+        (tmp_path / "kubeconfig").write_text(text.replace("https://api.example.com:6443", server.server))
+        api = open_api(str(tmp_path / "kubeconfig"), connection[1], timeout=3)
+        assert api.get("/version")["gitVersion"] == "v1.35.0"
+        api.close()
 
 
 def commands_of(page: str) -> dict[str, dict[str, str]]:
