@@ -35,7 +35,9 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ (outcome['sites'] | flyte.onprem.fleet_report)['counts']['failed'] }} sites failed"
   vars:
-    outcome: "{{ groups['all'] | flyte.onprem.sites_outcome(hostvars, ansible_play_hosts, ansible_play_hosts_all) }}"
+    outcome: >-
+      {{ query('flyte.onprem.sites_hosts')
+      | flyte.onprem.sites_outcome(hostvars, ansible_play_hosts, ansible_play_hosts_all) }}
 """
 
 RETURN = r"""

@@ -15,7 +15,7 @@ description:
 positional: _input
 options:
   _input:
-    description: The hosts of the inventory.
+    description: The hosts of the inventory that have a part of a site.
     type: list
     elements: str
     required: true
@@ -57,7 +57,9 @@ EXAMPLES = r"""
   ansible.builtin.meta: end_host
   when: inventory_hostname in outcome['stopped']
   vars:
-    outcome: "{{ groups['all'] | flyte.onprem.sites_outcome(hostvars, ansible_play_hosts, ansible_play_hosts_all) }}"
+    outcome: >-
+      {{ query('flyte.onprem.sites_hosts')
+      | flyte.onprem.sites_outcome(hostvars, ansible_play_hosts, ansible_play_hosts_all) }}
 """
 
 RETURN = r"""

@@ -103,6 +103,19 @@ def test_a_host_that_a_run_leaves_out_is_asked_for_its_address(run: Run, tmp_pat
     assert "invalid" not in told
 
 
+def test_a_host_in_no_group_of_a_site_is_no_host_of_one(run: Run, tmp_path: Path) -> None:
+    describe(tmp_path, kiel=LOCAL)
+    inventory = yaml.safe_load((tmp_path / "hosts.yml").read_text())
+    inventory["all"]["hosts"]["printer"] = {**NOBODY, "ansible_host": "127.0.0.9", "site_domain": "printer.example.com"}
+    inventory["all"]["vars"]["site_name"] = "kiel"
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(ADDRESSES))
+    alone = run("ansible-playbook", "play.yml", "-i", "hosts.yml", "--limit=edge-kiel", check=False).stdout
+    (told,) = re.findall(r"addresses: (.*)\"", alone)
+    assert list(ast.literal_eval(told)) == ["edge-kiel"]
+    assert "printer" not in run_playbook(run, "preflight", "-e", "ansible_connection=ssh").stdout
+
+
 def test_a_host_that_a_run_leaves_out_and_that_does_not_answer_needs_an_address(run: Run, tmp_path: Path) -> None:
     silent = {"ansible_host": "127.0.0.1"}
     assert "[SITE-34] edge-ulm, left out of this run, did not answer either" in addresses(run, tmp_path, **silent)
