@@ -142,13 +142,20 @@ def members(facts: Mapping[str, Variables]) -> dict[str, list[str]]:
     return found
 
 
-def known(variables: Variables, name: str) -> t.Any:
-    """Return a variable of a host; None where it cannot be worked out, which is the matter of its own site alone."""
+def known(variables: Variables, name: str, key: str | None = None) -> str | None:
+    """Return a variable of a host, or what it has under a key, as text.
+
+    None where that cannot be worked out, which is the matter of the host's own site alone.
+    """
     try:
         value = variables.get(name)
-        return None if value is None else str(value)
+        if key is not None:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        text = None if value is None else str(value)
     except (AnsibleError, UndefinedError):
         return None
+    # ansible-core 2.18 leaves such a value as it is.
+    return None if text and "{{" in text else text
 
 
 def site_of(host: str, variables: Variables) -> str:

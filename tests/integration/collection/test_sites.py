@@ -177,14 +177,15 @@ def six(tmp_path: Path) -> Path:
         for site in SITES
     }  # fmt: skip
     hosts["broken-1"]["site_domain"] = "https://flyte"
-    kubeconfig = {"contexts": [{"name": "theirs", "context": {"cluster": "theirs", "user": "ours"}}]}
+    contexts = [{"name": f"of-{site}", "context": {"cluster": site, "user": "ours"}} for site in SITES]
+    kubeconfig = {"contexts": contexts}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
     variables = {
         **dict.fromkeys(SECRETS, "secret"),
         "site_domain": "{{ site_name }}.example.com",
         "site_kubernetes": "existing",
         "site_kubernetes_connection": {
-            "kubeconfig": str(tmp_path / "kubeconfig"), "context": "theirs", "pod_cidr": "10.244.0.0/16",
+            "kubeconfig": str(tmp_path / "kubeconfig"), "context": "of-{{ site_name }}", "pod_cidr": "10.244.0.0/16",
             "storage_class": "", "ingress_class": "public",
         },
         "site_ingress_connection": {
@@ -225,7 +226,8 @@ def test_a_site_that_fails_stops_no_other_and_only_it_is_run_again(run: Run, six
 
 
 # As if each had k3s on a machine of its own.
-NODES = {"hosts_k3s_servers": "existing_cluster", "sites_clashes": {"domains": {}, "hosts": {}, "machines": []}}
+NO_CLASHES: dict[str, Any] = {kind: {} for kind in ("domains", "directories", "machines", "clusters", "split")}
+NODES = {"hosts_k3s_servers": "existing_cluster", "sites_clashes": NO_CLASHES}
 
 
 @pytest.mark.parametrize("more", first([NODES, {}]), ids=["clusters of one node", "clusters of others"])
@@ -287,6 +289,35 @@ def test_one_of_two_sites_on_a_machine_is_refused_alone_and_in_batches_too(run: 
     assert refused(run_playbook(run, "preflight", "--limit", "edge-ulm"), "SITE-19") == ["ulm"]
     result = run_playbook(run, "preflight", "-e", "fleet_serial=1", "--tags", "k3s")
     assert refused(result, "SITE-19") == ["kiel", "ulm"]
+
+
+def test_hosts_of_one_site_that_do_not_agree_are_refused_before_they_are_asked(run: Run, tmp_path: Path) -> None:
+    describe(tmp_path, kiel={}, kiel2={}, ulm={}, ulm2={"site_domain": "ulm2.example.com"})
+    inventory = yaml.safe_load((tmp_path / "hosts.yml").read_text())
+    for host, variables in inventory["all"]["hosts"].items():
+        variables["site_name"] = variables["site_name"].rstrip("2")
+        if variables["site_name"] == "kiel":
+            variables["site_hosts"] = [host]
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    result = run_playbook(run, "preflight")
+    assert refused(result, "SITE-22") == ["kiel"]
+    assert refused(result, "SITE-23") == ["ulm"]
+    assert "lacks edge-kiel2." in result.stdout
+    assert "ulm.example.com (edge-ulm) and ulm2.example.com (edge-ulm2)." in result.stdout
+
+
+def test_sites_with_one_directory_or_one_cluster_of_others_are_refused(run: Run, six: Path) -> None:
+    inventory = yaml.safe_load(six.read_text())
+    hosts = inventory["all"]["hosts"]
+    theirs = inventory["all"]["vars"]["site_kubernetes_connection"]
+    hosts["beta-1"]["site_kubernetes_connection"] = theirs | {"context": "of-alpha"}
+    for host in ("delta-1", "epsilon-1"):
+        hosts[host]["site_directory"] = "{{ inventory_dir }}/.flyte/one"
+    six.write_text(yaml.safe_dump(inventory))
+    result = preflight(run)
+    assert refused(result, "SITE-25") == ["alpha", "beta"]
+    assert refused(result, "SITE-24") == ["delta", "epsilon"]
+    assert states(result.stdout)["zeta"] == "ok"
 
 
 def test_hosts_that_are_no_list_are_named(run: Run, tmp_path: Path) -> None:
