@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from unit.contract import ROLES_DIR, load
+from unit.contract import ROLES_DIR
+from unit.templates import role_variables, templated
 
 from ansible_collections.flyte.onprem.plugins.filter.manifest_rights import manifest_rights
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes_rights import Right, installing_flyte
@@ -76,5 +77,7 @@ def test_the_manifest_gives_nothing_else_without_a_reason(given: set[Right], ask
 
 
 def test_the_namespace_of_the_manifest_is_the_default_one() -> None:
-    assert load(ROLES_DIR / "flyte/defaults/main.yml")["flyte_namespace"] == NAMESPACE
-    assert load(ROLES_DIR / "existing_cluster/defaults/main.yml")["existing_cluster_namespace"] == NAMESPACE
+    site = role_variables("site", "defaults")
+    assert site["site_flyte_namespace"] == NAMESPACE
+    assert templated(role_variables("flyte", "defaults")["flyte_namespace"], site) == NAMESPACE
+    assert templated(role_variables("existing_cluster", "defaults")["existing_cluster_namespace"], site) == NAMESPACE

@@ -320,6 +320,17 @@ def test_sites_with_one_directory_or_one_cluster_of_others_are_refused(run: Run,
     assert states(result.stdout)["zeta"] == "ok"
 
 
+def test_rights_are_asked_for_in_the_namespace_of_flyte(run: Run, six: Path) -> None:
+    inventory = yaml.safe_load(six.read_text())
+    namespaces = {"alpha": "site_flyte_namespace", "beta": "flyte_namespace", "delta": "existing_cluster_namespace"}
+    for site, name in namespaces.items():
+        inventory["all"]["hosts"][f"{site}-1"][name] = "workflows"
+    six.write_text(yaml.safe_dump(inventory))
+    result = preflight(run)
+    assert refused(result, "CLUSTER-57") == ["beta", "delta"]
+    assert states(result.stdout)["alpha"] == "ok"
+
+
 def test_hosts_that_are_no_list_are_named(run: Run, tmp_path: Path) -> None:
     wrong = {"text": "edge-1", "number": 7, "nothing": None, "dict": {"edge-1": None}}
     describe(tmp_path, **{site: {"site_k3s_agents": value} for site, value in wrong.items()})
