@@ -588,6 +588,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ],
     ),
     (
+        "another address for names than k3s chose",
+        {"data": "etcd", **BEGUN},
+        {"k3s_config": {"cluster-dns": "10.43.0.53"}},
+        "K3S-130",
+        ["cluster-dns 10.43.0.10, which is now 10.43.0.53. E"],
+    ),
+    (
         "Secrets to be encrypted in a cluster that runs",
         {"data": "etcd"},
         ENCRYPTED,
@@ -822,6 +829,20 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "the options of the first start, in other words",
         {"data": "etcd", **BEGUN, "options": {**FIRST, "cluster-dns": "10.43.0.10,fd43::a"}},
         {"k3s_config": {"flannel-backend": "vxlan", "cluster-dns": ["10.43.0.10", "fd43::a"]}},
+    ),
+    (
+        "the address for names that k3s chose, written out",
+        {"data": "etcd", "pod_cidr": "10.42.0.0/16,fd42::/56", "service_cidr": "10.43.0.0/16,fd43::/112"},
+        {
+            "k3s_pod_cidr": "10.42.0.0/16,fd42::/56",
+            "k3s_service_cidr": "10.43.0.0/16,fd43::/112",
+            "k3s_config": {"cluster-dns": ["10.43.0.10", "fd43::a"]},
+        },
+    ),
+    (
+        "the address for names that k3s chose, left out again",
+        {"data": "etcd", **BEGUN, "options": {**FIRST, "cluster-dns": "10.43.0.10"}},
+        {},
     ),
     ("options that only the command line may have", {"data": "etcd"}, {"k3s_config": {"flannel-backend": "host-gw"}}),
     ("Secrets that are encrypted", {"data": "etcd", "encryption": "keys"}, ENCRYPTED),
