@@ -390,7 +390,6 @@ NOT_THERE = "no file /var/lib/rancher/k3s/server/db/snapshots/a; nor is there a 
 )
 def test_a_snapshot_is_on_the_first_server_or_in_s3(name: str, config: Any, listed: Any, words: str) -> None:
     known = {
-        "__k3s_seen": {"data": "etcd"},
         "k3s_servers": ["a", "b", "c"],
         "inventory_hostname": "a",
         "k3s_config": config,
