@@ -201,7 +201,7 @@ def test_check_mode_tells_what_would_be_done_and_does_nothing(fleet: Fleet) -> N
 
 
 def test_one_site_is_broken_and_one_dies_and_the_others_are_finished(fleet: Fleet) -> None:
-    fleet.describe(site_domain="https://flyte")
+    fleet.describe(site_https_port=9000)
     dying = fleet.boxes["dying-1"].name
 
     def kill() -> None:
@@ -221,7 +221,7 @@ def test_one_site_is_broken_and_one_dies_and_the_others_are_finished(fleet: Flee
     assert states(output) == {
         "alpha": "ok", "beta": "ok", "broken": "failed", "dying": "failed", "epsilon": "ok", "zeta": "ok",
     }, output[-6000:]  # fmt: skip
-    assert "SITE-01" in row(output, "broken")
+    assert "SITE-04" in row(output, "broken")
     assert "Kubernetes, on dying-1" in row(output, "dying")
     assert "4 ok, 2 failed, 0 skipped" in output
     counts = recap(output)
@@ -240,7 +240,7 @@ def test_the_page_of_all_sites_says_where_and_why(fleet: Fleet) -> None:
     page = fleet.page()
     assert {name for name, found in page.items() if found["state"] == "failed"} == {"broken", "dying"}
     assert set(page) == set(SITES)
-    assert "SITE-01" in page["broken"]["problems"][0]
+    assert "SITE-04" in page["broken"]["problems"][0]
 
 
 def test_the_clusters_of_the_others_carry_work(fleet: Fleet) -> None:
@@ -291,7 +291,7 @@ def test_check_mode_finds_nothing_to_change(fleet: Fleet) -> None:
 
 
 def test_in_batches_the_run_stops_when_too_many_have_failed(fleet: Fleet) -> None:
-    fleet.describe(site_domain="https://flyte")
+    fleet.describe(site_https_port=9000)
     code, output = fleet.run("preflight", "--forks=2", "-e", "fleet_serial=2", "-e", "fleet_max_fail_percentage=10")
     assert code != 0
     # The servers come first: broken-1 shares its batch with dying-1, which is done before the batch is over.
