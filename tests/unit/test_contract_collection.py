@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -125,3 +128,28 @@ def test_every_test_belongs_to_a_stage() -> None:
     tests = [path.relative_to(ROOT) for path in PYTHON if re.fullmatch(r"test_\w+[.]py", path.name)]
     stages = {word for word in given if word.startswith("tests/")}
     assert [str(path) for path in tests if not {str(path), *map(str, path.parents)} & stages] == []
+
+
+def facts_set(tasks: list[dict[str, Any]], folder: Path, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The tasks of a play that set facts, with those of files that it imports, in the order in which they run."""
+    for task in tasks:
+        yield from facts_set(task.get("block", []), folder, known)
+        if "ansible.builtin.import_tasks" in task:
+            path = folder / re.sub(
+                r"\{\{ (\w+) \}\}", lambda name: known[name[1]], task["ansible.builtin.import_tasks"]
+            )
+            yield from facts_set(load(path), path.parent, known)
+        if "ansible.builtin.set_fact" in task:
+            yield task
+
+
+# The last one of a run asks no host for its facts.
+PLAYS = [*PLAYBOOKS, *sorted(set((ROOT / "playbooks/plays").glob("*.yml")) - {ROOT / "playbooks/plays/outcome.yml"})]
+
+
+@pytest.mark.parametrize("path", PLAYS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_no_play_begins_with_a_fact_that_is_set_once_for_all_hosts(path: Path) -> None:
+    """ansible-core 2.21 lets hosts whose first fact that is share all others: each has the name of another one."""
+    plays = [play for play in load(path) if isinstance(play, dict) and "hosts" in play]
+    first = [next(facts_set(play.get("tasks", []), path.parent, play.get("vars", {})), {}) for play in plays]
+    assert [task["name"] for task in first if task.get("run_once")] == []
