@@ -70,7 +70,9 @@ class Cluster:
         assert code != 0
         for name in untouched:
             assert self.boxes[name].shell(f"ls {K3S} /etc/rancher", check=False) == ""
-        texts = re.findall(r'^fatal: \[(\w+)\]: FAILED! => .*?"msg": "(.*?)"', output, re.MULTILINE | re.DOTALL)
+        texts = re.findall(
+            r'^fatal: \[(\w+)\]: FAILED! => .*?"msg": "((?:[^"\\]|\\.)*)"', output, re.MULTILINE | re.DOTALL
+        )
         findings = {host: {} for host in self.boxes}
         for host, text in texts:  # the last one of a host says only that its site is not done
             findings[host] |= re.findall(r"\[(K3S-\d+)\] (.*?)Read more", text, re.DOTALL)
