@@ -21,6 +21,7 @@ from support.leaks import shown
 from .test_k3s_refusals import ansible
 
 USER, PASSWORD = "builder@example.com", "p4ss:w/rd"
+LOGIN = f"{quote(USER, safe='')}:{quote(PASSWORD, safe='')}"
 CONTENT = b"a program\n"
 FILES = {
     "/releases.example.com/program": CONTENT,
@@ -74,15 +75,13 @@ def place(folder: Path, mirror: str, name: str = "program") -> str:
 
 
 def test_a_mirror_with_a_password_gives_the_file(tmp_path: Path, port: int) -> None:
-    login = f"{quote(USER, safe='')}:{quote(PASSWORD, safe='')}"
-    output = place(tmp_path, f"http://{login}@127.0.0.1:{port}/")
+    output = place(tmp_path, f"http://{LOGIN}@127.0.0.1:{port}/")
     assert "failed=0" in output
     assert (tmp_path / "placed").read_bytes() == CONTENT
     assert shown(output, SECRETS) == {}
 
 
 def test_a_download_that_fails_shows_no_password(tmp_path: Path, port: int) -> None:
-    login = f"{quote(USER, safe='')}:{quote(PASSWORD, safe='')}"
-    output = place(tmp_path, f"http://{login}@127.0.0.1:{port}", name="other")
+    output = place(tmp_path, f"http://{LOGIN}@127.0.0.1:{port}", name="other")
     assert f"It was to come from http://127.0.0.1:{port}/releases.example.com/other." in " ".join(output.split())
     assert shown(output, SECRETS) == {}

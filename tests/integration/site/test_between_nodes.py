@@ -189,7 +189,6 @@ def test_an_agent_that_is_added_alone_is_held_against_the_server_that_runs(clust
     rule = f"INPUT -s {cluster.agent.address} -p tcp --dport 6443 -j DROP"
     with for_now(cluster.server, f"iptables -I {rule}", f"iptables -D {rule}"):
         found = cluster.refused("--limit", "agent", untouched=("agent",))
-    print(found)
     assert cluster.server.address in str(found["agent"])
 
 
