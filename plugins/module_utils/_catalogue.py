@@ -885,6 +885,16 @@ CLUSTER = (
         ),
     ),
     Entry(
+        id="K8S-35",
+        title="The nodes' addresses are those that a database outside of the cluster lets in",
+        expected="each node's address in one of {node_networks}",
+        cause="The pods of such a node reach the database with an address from which it takes no connection.",
+        fix=(
+            "Name the networks of all nodes as node_cidr in site_kubernetes_connection, separated by commas, and run "
+            "flyte.onprem.backends."
+        ),
+    ),
+    Entry(
         id="K8S-23",
         title="The nodes have enough CPU",
         expected="{minimum_cpu} cores for pods",

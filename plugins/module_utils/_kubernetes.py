@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import ipaddress
 import json
 import os
 import re
@@ -67,6 +68,7 @@ _FAILED = "Failed"
 _LONGEST_ANSWER = 64 << 20  # the list of the Pods of a large cluster is a tenth of it
 
 Json = dict[str, t.Any]
+Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
 class ApiError(Exception):
@@ -540,6 +542,7 @@ class Needs:
     minimum_version: tuple[int, int]
     maximum_version: tuple[int, int] | None
     expected_nodes: int | None
+    node_networks: t.Sequence[Network]
     minimum_cpu: float
     minimum_memory: float
     task_cpu: float
@@ -617,6 +620,7 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
     row("K8S-20", version)
     row("K8S-21", not_too_new)
     ready = row("K8S-22", all_nodes)
+    row("K8S-35", lambda _api: addresses_verdict(nodes, needs.node_networks), ready)
     row("K8S-23", lambda _api: cpu_verdict(nodes, needs.minimum_cpu), ready)
     row("K8S-24", lambda _api: memory_verdict(nodes, needs.minimum_memory), ready)
     row("K8S-31", lambda _api: task_verdict(nodes, needs.task_cpu, needs.task_memory), ready)
@@ -657,6 +661,23 @@ def probe_cluster(report: Report, api: Api | None, needs: Needs, *, after: Check
 
         row("K8S-28", in_order, namespace=namespace)
     row("K8S-29", lambda api: rights_verdict(api, needs.rights))
+
+
+def addresses_verdict(nodes: t.Sequence[Json], networks: t.Sequence[Network]) -> str:
+    """The nodes with their addresses. Raises C(Failed) with those that have none in any of the networks."""
+    if not networks:
+        raise Skipped("no networks of the nodes were asked for")
+    inside: list[str] = []
+    outside: list[str] = []
+    for node in nodes:
+        addresses = [
+            entry["address"] for entry in node["status"].get("addresses") or [] if entry["type"] == "InternalIP"
+        ]
+        admitted = any(ipaddress.ip_address(address) in network for address in addresses for network in networks)
+        (inside if admitted else outside).append(f"{node['metadata']['name']} ({', '.join(addresses) or 'no address'})")
+    if outside:
+        raise Failed(f"in none of them: {', '.join(outside)}")
+    return ", ".join(inside)
 
 
 def nodes_verdict(nodes: t.Sequence[Json], expected: int | None) -> str:

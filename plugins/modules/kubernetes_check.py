@@ -66,6 +66,14 @@ options:
     description:
       - How many nodes there must be at least; others may have joined. Any number above none is right, if not given.
     type: int
+  node_networks:
+    description:
+      - Networks such as V(192.0.2.0/24), one of which each node's address must be in. Pods reach what is outside of the
+        cluster with the address of their node, so these are the ones that a database there must admit.
+      - Without it, the addresses are not looked at.
+    type: list
+    elements: str
+    default: []
   minimum_cpu:
     description:
       - Cores that all nodes together must be able to give to pods, as a Kubernetes quantity such as V(4) or V(3500m).
@@ -274,6 +282,7 @@ kubernetes_version:
   sample: v1.36.4+k3s1
 """
 
+import ipaddress
 import ssl
 import typing as t
 
@@ -283,6 +292,7 @@ from ansible_collections.flyte.onprem.plugins.module_utils._imports import KUBER
 from ansible_collections.flyte.onprem.plugins.module_utils._kubernetes import (
     NEWEST_TRIED,
     Needs,
+    Network,
     cluster,
     parse_quantity,
     parse_version,
@@ -311,6 +321,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "minimum_version": {"type": "str", "default": "1.25"},
     "maximum_version": {"type": "str"},
     "expected_nodes": {"type": "int"},
+    "node_networks": {"type": "list", "elements": "str", "default": []},
     "minimum_cpu": {"type": "str", "default": "0"},
     "minimum_memory": {"type": "str", "default": "0"},
     "task_cpu": {"type": "str", "default": "0"},
@@ -347,6 +358,14 @@ def parsed(given: dict[str, t.Any], option: str, parse: t.Callable[[str], Parsed
         raise ValueError(f"{option}: {exc}") from exc
 
 
+def networks_of(given: dict[str, t.Any]) -> list[Network]:
+    """The networks of the nodes. Raises C(ValueError), with the option's name."""
+    try:
+        return [ipaddress.ip_network(text) for text in given["node_networks"]]
+    except ValueError as exc:
+        raise ValueError(f"node_networks: {exc}") from exc
+
+
 def needs_of(given: dict[str, t.Any]) -> Needs:
     """The needs that the options describe. Raises C(ValueError), with the option's name, for what is none."""
     oldest = parsed(given, "minimum_version", parse_version)
@@ -376,6 +395,7 @@ def needs_of(given: dict[str, t.Any]) -> Needs:
         minimum_version=oldest,
         maximum_version=newest,
         expected_nodes=given["expected_nodes"],
+        node_networks=networks_of(given),
         minimum_cpu=parsed(given, "minimum_cpu", parse_quantity),
         minimum_memory=parsed(given, "minimum_memory", parse_quantity),
         task_cpu=parsed(given, "task_cpu", parse_quantity),
@@ -437,6 +457,7 @@ def main() -> None:
         minimum_version=given["minimum_version"],
         maximum_version=given["maximum_version"] or NEWEST_TRIED,
         expected_nodes=str(given["expected_nodes"] or 1),
+        node_networks=", ".join(given["node_networks"]) or "(none asked for)",
         minimum_cpu=given["minimum_cpu"],
         minimum_memory=given["minimum_memory"],
         task_cpu=given["task_cpu"],

@@ -18,9 +18,10 @@ THEIRS = {
 OURS = {**THEIRS, "server": "https://192.0.2.1:6443", "service_cidr": "10.43.0.0/16"}
 
 
-def rule(kubernetes: str, connection: dict[str, Any]) -> dict[str, Any]:
+def rule(kubernetes: str, connection: dict[str, Any], *, own_database: bool = False) -> dict[str, Any]:
     raw = next(each for each in VARS["__site_inventory_rules"] if each["id"] == "SITE-27")
-    known = {"site_kubernetes": kubernetes, "site_kubernetes_connection": connection}
+    known: dict[str, Any] = {"site_kubernetes": kubernetes, "site_kubernetes_connection": connection}
+    known["site_parts"] = {"postgresql": ["data-1"] if own_database else []}
     return dict(templated(raw, {**VARS, **known}))
 
 
@@ -32,6 +33,14 @@ def test_a_connection_with_all_that_is_read_is_taken(kubernetes: str, connection
 def test_the_default_is_complete() -> None:
     default = role_variables("site", "defaults")["site_kubernetes_connection"]
     assert rule("k3s", dict.fromkeys(default, "x"))["met"] is True
+
+
+def test_a_database_of_our_own_has_to_know_the_nodes_of_others() -> None:
+    assert rule("k3s", OURS, own_database=True)["met"] is True
+    assert rule("existing", {**THEIRS, "node_cidr": ""}, own_database=True)["met"] is True
+    found = rule("existing", THEIRS, own_database=True)
+    assert found["met"] is False
+    assert found["seen"] == "site_kubernetes_connection has no node_cidr"
 
 
 @pytest.mark.parametrize("key", OURS)

@@ -450,6 +450,8 @@ FAULTS: list[tuple[str, str, Fault, str]] = [
     ("node not ready", "K8S-22", node_not_ready, "two: runtime is down"),
     ("disk of a node full", "K8S-22", disk_full, "two: DiskPressure"),
     ("node missing", "K8S-22", options(expected_nodes=3), "one, two"),
+    ("nodes without an address", "K8S-35", options(node_networks=["192.0.2.0/24"]),
+     "one (no address), two (no address)"),
     ("too few cores", "K8S-23", options(minimum_cpu="9"), "8 cores"),
     ("cores of a cordoned node", "K8S-23", cordoned(minimum_memory="1"), "4 cores"),
     ("memory of a cordoned node", "K8S-24", cordoned(minimum_cpu="1"), "8192 MiB"),

@@ -69,6 +69,14 @@ def test_a_healthy_cluster_passes(api: FakeApi, tmp_path: Path) -> None:
     assert written == ["POST /api/v1/namespaces/flyte/pods"]  # by way of trial
 
 
+def located(name: str, *addresses: str) -> dict[str, Any]:
+    """A node with its addresses; the one by which it is known outside is not that of its pods."""
+    found = node(name)
+    shown = [{"type": "InternalIP", "address": address} for address in addresses]
+    found["status"]["addresses"] = [*shown, {"type": "ExternalIP", "address": "192.0.2.99"}]
+    return found
+
+
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
     state = {"waiting": {"reason": reason, "message": message}}
     return pod("broken", "Pending", containerStatuses=[{"name": "main", "ready": False, "state": state}])
@@ -84,6 +92,9 @@ FAULTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
      "two: runtime is down"),
     ("node missing", "K8S-22", {}, {"expected_nodes": 3}, "one, two"),
     ("no node", "K8S-22", {"/api/v1/nodes": items()}, {}, "none"),
+    ("node in another network", "K8S-35",
+     {"/api/v1/nodes": items(located("one", "192.0.2.1"), located("two", "198.51.100.2"), located("three"))},
+     {"node_networks": ["192.0.2.0/24"]}, "in none of them: two (198.51.100.2), three (no address)"),
     ("too few cores", "K8S-23", {}, {"minimum_cpu": "6"}, "5.93 cores"),
     ("cores of a cordoned node", "K8S-23",
      {"/api/v1/nodes": items(node("one"), node("two", unschedulable=True))}, {"minimum_cpu": "5"}, "4 cores"),
@@ -152,6 +163,14 @@ def test_what_another_row_has_said_of_a_pod_is_not_said_again(api: FakeApi, tmp_
     result = check(api.kubeconfig(tmp_path))
     assert result.statuses("failed") == ["K8S-34", "K8S-28"]
     assert result.row("K8S-28")["observed"] == "not running: other: Pending"
+
+
+def test_nodes_with_an_address_in_one_of_the_networks_are_taken(api: FakeApi, tmp_path: Path) -> None:
+    api.objects["/api/v1/nodes"] = items(located("one", "192.0.2.1", "2001:db8::1"), located("two", "203.0.113.2"))
+    networks = ["2001:db8::/64", "203.0.113.2/32"]
+    row = check(api.kubeconfig(tmp_path), node_networks=networks).row("K8S-35")
+    assert (row["status"], row["observed"]) == ("passed", "one (192.0.2.1, 2001:db8::1), two (203.0.113.2)")
+    assert check(api.kubeconfig(tmp_path)).row("K8S-35")["status"] == "skipped"
 
 
 def test_missing_rights_are_named(api: FakeApi, tmp_path: Path) -> None:
@@ -336,6 +355,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("minimum_memory", "lots"),
     ("minimum_cpu", "-1"),
     ("expected_nodes", -1),
+    ("node_networks", ["192.0.2.1/24"]),
     ("namespace", "Flyte"),
     ("namespace", "a/b"),
     ("namespace", "../nodes"),
