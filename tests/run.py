@@ -95,11 +95,11 @@ STAGES = (
     Stage("molecule k3s_agents", "tests/scenario.sh molecule test -s k3s_agents", "15 min", ALL),
     Stage("molecule k3s_datastore", "tests/scenario.sh molecule test -s k3s_datastore", "15 min", ALL),
     Stage("molecule k3s_dual_stack", "tests/scenario.sh molecule test -s k3s_dual_stack", "15 min", ALL),
+    Stage("molecule existing_cluster", "tests/scenario.sh molecule test -s existing_cluster", "15 min", ALL),
     Stage("external services", f"tests/scenario.sh pytest {SITE}/test_external_services.py", "6 min", ALL),
-    Stage("existing cluster", f"tests/scenario.sh pytest {SITE}/test_existing_cluster.py", "15 min", ALL),
     Stage("between nodes", f"tests/scenario.sh pytest {SITE}/test_between_nodes.py", "10 min", ALL),
     Stage("moved server", f"tests/scenario.sh pytest {SITE}/test_moved_server.py", "6 min", ALL),
-    Stage("fleet", f"tests/scenario.sh pytest {SITE}/test_fleet.py", "40 min", ALL),
+    Stage("molecule fleet", "tests/scenario.sh molecule test -s fleet", "45 min", ALL),
 )
 
 

@@ -17,7 +17,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from builder import bundle, client, golang, hostimage, hosts, mirror, tools
+from builder import bundle, client, cluster, golang, hostimage, hosts, mirror, tools
 from builder.cache import Cache, cache_root
 from builder.console import BedError, duration, say
 from builder.recipes import Recipes, load_pins
@@ -94,6 +94,11 @@ def _host_down(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> N
     hosts.down(options.name)
 
 
+def _kubernetes_up(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
+    cluster.up(recipes, options.name, hosts.address(options.name), options.kubeconfig)
+    cluster.resolve(options.name, dict(entry.split("=", 1) for entry in options.resolve))
+
+
 def _clean_cache(cache: Cache, recipes: Recipes, options: argparse.Namespace) -> None:
     if options.old:
         current = {cache.directory(name, recipes.key(name)) for name in recipes.specs}
@@ -120,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         ("mirror", _mirror, "serve the published addresses from the bundle"),
         ("host-up", _host_up, "start a host, print its address"),
         ("host-down", _host_down, "remove a host and its volumes"),
+        ("kubernetes-up", _kubernetes_up, "make a host a Kubernetes that somebody else runs, without k3s"),
         ("clean-cache", _clean_cache, "remove everything built, and the host image"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
@@ -132,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     _mirror_options(commands.choices["mirror"])
     _host_options(commands.choices["host-up"])
     commands.choices["host-down"].add_argument("name")
+    _kubernetes_options(commands.choices["kubernetes-up"])
     commands.choices["clean-cache"].add_argument(
         "--old", action="store_true", help="only what the present versions and build files do not name"
     )
@@ -163,6 +170,15 @@ def _host_options(parser: argparse.ArgumentParser) -> None:
         help="one more directory of the host on a volume of its own; repeatable",
     )
     parser.add_argument("--memory", help="limit, as podman takes it: 4g")
+
+
+def _kubernetes_options(parser: argparse.ArgumentParser) -> None:
+    volumes = " and ".join(f"--volume={path}" for path in cluster.VOLUMES)
+    parser.add_argument("name", help=f"the container's name; its host was started with {volumes}")
+    parser.add_argument("kubeconfig", type=Path, help="where to write its administrator's kubeconfig")
+    parser.add_argument(
+        "--resolve", action="append", default=[], metavar="NAME=ADDRESS", help="a name its pods know; repeatable"
+    )
 
 
 if __name__ == "__main__":

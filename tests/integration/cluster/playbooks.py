@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ class Run:
         """How much it changed, by host."""
         return {host: int(count) for host, count in re.findall(r"^(\S+)\s+: .*\bchanged=(\d+)", self.output, re.M)}
 
+    @property
+    def lost(self) -> set[str]:
+        """The hosts that failed or did not answer."""
+        return set(re.findall(r"^(\S+)\s+: .*\b(?:unreachable|failed)=[1-9]", self.output, re.M))
+
 
 @dataclass
 class Playbooks:
@@ -44,6 +49,7 @@ class Playbooks:
     inventory: str
     secrets: dict[str, str] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
+    within: Sequence[str] = ()  # what runs them
     folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory, repr=False)
 
     def start(self, playbook: str, *options: str, **variables: Any) -> subprocess.Popen[str]:
@@ -52,6 +58,7 @@ class Playbooks:
         path.write_text(json.dumps({**self.variables, **variables}))
         return subprocess.Popen(
             [
+                *self.within,
                 "ansible-playbook",
                 f"--inventory={self.inventory}",
                 playbook,
