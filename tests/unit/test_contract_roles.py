@@ -98,6 +98,17 @@ def test_every_option_is_described_and_typed(role: str) -> None:
             assert option["type"] != "list" or option.get("elements"), f"{name} does not say what is in the list"
 
 
+@pytest.mark.parametrize("role", PHASED_ROLES)
+def test_a_role_takes_each_key_of_a_connection_that_role_site_knows(role: str) -> None:
+    """A key that the contract does not name is refused."""
+    connections = {f"{{{{ {name} }}}}": option["options"] for name, option in specs("site")["main"]["options"].items()
+                   if name.endswith("_connection")}  # fmt: skip
+    for entry in specs(role).values():
+        for name, option in (entry.get("options") or {}).items():
+            known = connections.get(str(option.get("default"))) if option["type"] == "dict" else None
+            assert set(known or {}) - set(option.get("options") or known or {}) == set(), name
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_secret_is_a_plain_string(role: str) -> None:
     """A role argument of the wrong type or choice is quoted in the error, whatever no_log says."""
