@@ -108,7 +108,7 @@ class Playbooks:
 def watch_arguments(secrets: Mapping[str, str], seen: dict[str, str], stop: threading.Event) -> None:
     """Note every process of this machine and of its containers that shows a secret in its arguments."""
     needles = {name: [form.encode() for form in forms(secret)] for name, secret in secrets.items()}
-    while not stop.wait(0.05):
+    while needles and not stop.wait(0.05):
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 arguments = entry.read_bytes()

@@ -4,7 +4,7 @@
 """A whole site in a cluster that somebody else runs, with the rights of the manifest for its owner and no others.
 
 The cluster is upstream Kubernetes with a Traefik of its own; nothing of k3s is in it. The tests build on each other in
-their order: the finished site, what is refused, the site removed, what is refused before it is there.
+their order: the finished site, what is refused, the site removed, what is refused before it is there, the site again.
 """
 
 from __future__ import annotations
@@ -125,7 +125,11 @@ def test_one_site_has_no_page_of_all_sites(existing: Existing) -> None:
 
 
 def test_verify_passes(playbooks: Playbooks) -> None:
-    assert set(playbooks.do("flyte.onprem.verify", "--diff").values()) == {0}
+    assert set(playbooks.do("flyte.onprem.verify", "-vvv", "--diff").values()) == {0}
+
+
+def test_check_mode_finds_nothing_to_change(playbooks: Playbooks) -> None:
+    assert set(playbooks.do("flyte.onprem.site", "-vvv", "--check", "--diff").values()) == {0}
 
 
 def test_without_a_kubeconfig_nothing_begins(existing: Existing, playbooks: Playbooks) -> None:
@@ -177,7 +181,7 @@ def test_a_right_that_is_missing_is_named_before_anything_is_installed(
 
 
 def test_check_mode_tells_what_would_be_done_and_does_nothing(existing: Existing, playbooks: Playbooks) -> None:
-    changed = playbooks.do("flyte.onprem.site", "--check", "--diff")
+    changed = playbooks.do("flyte.onprem.site", "-vvv", "--check", "--diff")
     assert changed["control"] > 0
     assert changed["data"] > 0
     assert existing.installed == ""
@@ -204,7 +208,14 @@ def test_a_control_node_that_is_a_pod_needs_no_kubeconfig(
     playbooks.secrets["token of the pod"] = token
     monkeypatch.setenv("POD", str(pod))
     monkeypatch.setattr(playbooks, "within", ["unshare", "--mount", "sh", "-c", f'{as_pod} && exec "$@"', "sh"])
-    assert playbooks.do("flyte.onprem.cluster", "--diff", **variables)["control"] > 0
+    assert playbooks.do("flyte.onprem.cluster", "-vvv", "--diff", **variables)["control"] > 0
     assert written.stat().st_mode & 0o777 == 0o600
     assert token not in written.read_text()
-    assert playbooks.do("flyte.onprem.cluster", "--diff", **variables)["control"] == 0
+    assert playbooks.do("flyte.onprem.cluster", "-vvv", "--diff", **variables)["control"] == 0
+
+
+def test_a_site_comes_up_and_shows_no_secret(playbooks: Playbooks) -> None:
+    """On the data that the uninstallation has kept. Every run is searched for secrets, talkative ones too."""
+    run = playbooks.run("flyte.onprem.site", "-vvv", "--diff")
+    assert run.code == 0, run.output[-6000:]
+    assert "Flyte is ready. Checks passed:" in run.output
