@@ -81,16 +81,28 @@ class Way:
 
 
 def ways(peers: t.Sequence[Peer], *, timeout: float) -> list[Way]:
-    """Ask all peers at once, which takes about C(timeout) seconds where something is closed."""
+    """Ask all peers at once, and once more for what nobody answered, which takes twice C(timeout) seconds.
+
+    A bad link loses questions as well as a firewall does, and Linux refuses no more than a few in a moment when many
+    hosts ask one (U(https://docs.kernel.org/networking/ip-sysctl.html), C(icmp_msgs_per_sec) and C(icmp_ratelimit)).
+    """
     questions: list[tuple[Peer, str, int]] = []
     for peer in peers:
         questions += [(peer, "tcp", port) for port in [*peer.tcp, *peer.also]]
         questions += [(peer, "udp", port) for port in [*peer.udp, CONTROL_PORT] if peer.udp]
+
+    def ask_one(question: tuple[Peer, str, int]) -> Answer:
+        peer, protocol, port = question
+        return ask(peer.address, protocol, port, timeout=timeout)
+
     with ThreadPoolExecutor(max(1, min(WORKERS, len(questions) + len(peers)))) as pool:
         clocks = pool.map(lambda peer: clock_ahead(peer.address, peer.clock, timeout=timeout), peers)
-        asked = pool.map(lambda question: ask(question[0].address, *question[1:], timeout=timeout), questions)
-        answers = list(zip(questions, asked))
-    found = [judge(peer, [answer for question, answer in answers if question[0] is peer]) for peer in peers]
+        answers = list(pool.map(ask_one, questions))
+        silent = [place for place, answer in enumerate(answers) if answer.state in (LOST, UNKNOWN)]
+        for place, answer in zip(silent, pool.map(ask_one, [questions[place] for place in silent])):
+            answers[place] = answer
+    asked = list(zip(questions, answers))
+    found = [judge(peer, [answer for question, answer in asked if question[0] is peer]) for peer in peers]
     return [replace(way, ahead=ahead) for way, ahead in zip(found, clocks)]
 
 

@@ -74,7 +74,9 @@ options:
     description: The time of the one who asks, in seconds since 1970. Without it the clock is not compared.
     type: float
   timeout:
-    description: Seconds to wait for an answer. All ports are asked at once, so it takes about this long altogether.
+    description:
+      - Seconds to wait for an answer. All ports are asked at once, and those that gave no answer once more, so it takes
+        about twice as long altogether.
     type: float
     default: 4
 """

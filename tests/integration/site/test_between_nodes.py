@@ -127,7 +127,7 @@ def test_closed_ports_are_named_with_both_hosts(cluster: Cluster) -> None:
     added, removed = ("; ".join(f"iptables {flag} {rule}" for rule in rules) for flag in ("-I", "-D"))
     with for_now(cluster.server, added, removed):
         found = cluster.refused()
-    assert {host: list(ids) for host, ids in found.items()} == {"agent": ["K3S-72"]}
+    assert {host: list(ids) for host, ids in found.items()} == {"agent": ["K3S-72"]}, found
     assert (
         f"From agent these ports are closed - 6443/tcp, 8472/udp of server ({cluster.server.address})"
         in (found["agent"]["K3S-72"])

@@ -18,6 +18,7 @@ import pytest
 from support.pki import Authority
 from support.servers import LOOPBACK, black_hole, free_port, greeting_port
 
+from ansible_collections.flyte.onprem.plugins.module_utils import _peers
 from ansible_collections.flyte.onprem.plugins.module_utils._peers import (
     CONTROL_PORT,
     Answer,
@@ -146,6 +147,19 @@ def test_all_peers_are_asked_at_once(listening: int) -> None:
         ("a", True, [f"{port}/tcp"]),
         ("b", True, []),
     ]
+
+
+def test_what_a_bad_link_lost_is_asked_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {22: ["open"], 6443: ["lost", "refused"], 2379: ["lost", "lost"], 8472: ["unknown", "refused"]}
+    answers[CONTROL_PORT] = ["refused"]
+
+    def answer(_address: str, protocol: str, port: int, **_: float) -> Answer:
+        return Answer(f"{port}/{protocol}", answers[port].pop(0))
+
+    monkeypatch.setattr(_peers, "ask", answer)
+    (way,) = ways([Peer("b", "192.0.2.2", tcp=(6443, 2379), udp=(8472,), also=(22,))], timeout=TIMEOUT)
+    assert way.closed == ["2379/tcp"]
+    assert not any(answers.values())
 
 
 def test_without_peers_there_is_nothing_to_ask() -> None:
