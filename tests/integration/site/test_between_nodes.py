@@ -100,7 +100,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for box in made.boxes.values():
             subprocess.run([*BED, "host-up", box.name], check=True)
         made.server.shell(f"{APT} ufw")
-        made.agent.shell(f"{APT} firewalld faketime && systemctl disable --now firewalld")
+        # Masked, since a firewalld that is stopped while it starts leaves its rules behind.
+        made.agent.shell(f"systemctl mask firewalld; {APT} firewalld faketime")
+        made.agent.shell("systemctl unmask firewalld && systemctl disable firewalld")
         program = '#!/bin/sh\\nexec faketime -f +1h /usr/bin/python3 "$@"\\n'
         made.agent.shell(f"printf '{program}' > {PYTHON_AHEAD} && chmod 755 {PYTHON_AHEAD}")
         made.describe()
