@@ -229,7 +229,7 @@ def test_a_change_restarts_one_node_at_a_time(
     before = processes(machines)
     settle(servers[1], "zz-flyte-onprem-leaving", "Restart=no")  # as a removal leaves it that was killed
     with repeated(away(addresses, administrator)) as rounds:
-        playbooks.do(**CHANGED)
+        playbooks.do(**CHANGED, fleet_serial=[1, 2])  # batches that divide the site
     assert servers[1].host.check_output("systemctl show --property=Restart --value k3s.service") == "always"
     assert restarted(machines, before) == everywhere
     # Each was away for a while, so the watch sees what it is for; and none while another was.

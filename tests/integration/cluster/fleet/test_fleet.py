@@ -211,10 +211,10 @@ def test_the_list_to_run_again_has_the_hosts_of_the_two(fleet: Fleet) -> None:
     assert fleet.unfinished() == ["broken-1", "broken-2", "dying-1"]
 
 
-def test_only_what_failed_is_run_again(fleet: Fleet) -> None:
+def test_only_what_failed_is_run_again_in_batches_that_divide_a_site(fleet: Fleet) -> None:
     before = fleet.stubs(FINISHED)
     subprocess.run(["podman", "start", fleet.containers["dying-1"]], check=True, capture_output=True)
-    run = fleet.do("site", "--limit", f"@{fleet.inventory}/failed-sites.retry")
+    run = fleet.do("site", "--limit", f"@{fleet.inventory}/failed-sites.retry", fleet_serial=[1, 2])
     assert set(run.changed) - {"localhost"} == {"broken-1", "broken-2", "dying-1"}
     assert "4 more in the inventory were not in this run" in run.output
     assert {row(run.output, name).split()[1] for name in ("broken", "dying")} == {"ok"}
