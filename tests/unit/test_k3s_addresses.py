@@ -291,6 +291,8 @@ def test_mirrors_of_somebody_else_are_found(host: Path, text: str, told: bool) -
 @pytest.mark.parametrize(
     ("files", "line"),
     [
+        # Ubuntu since 25.10, https://canonical-ubuntu-boards.readthedocs-hosted.com/en/latest/explanations/piboot-ab/
+        (["firmware/current/cmdline.txt", "firmware/cmdline.txt"], "boot/firmware/current/cmdline.txt"),
         # Since Debian 12 the one in /boot says that the other counts.
         (["firmware/cmdline.txt", "cmdline.txt"], "boot/firmware/cmdline.txt"),
         (["firmware/cmdline.txt"], "boot/firmware/cmdline.txt"),
@@ -299,9 +301,11 @@ def test_mirrors_of_somebody_else_are_found(host: Path, text: str, told: bool) -
     ],
 )
 def test_the_kernels_command_line_is_the_one_that_the_boot_reads(host: Path, files: list[str], line: str) -> None:
-    (host / "boot/firmware").mkdir(parents=True)
+    (host / "boot").mkdir(exist_ok=True)
     for name in files:
-        (host / "boot" / name).touch()
+        path = host / "boot" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     assert found(host, "boot_line") == (str(host / line) if line else "")
 
 
