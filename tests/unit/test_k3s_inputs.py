@@ -622,3 +622,36 @@ def test_a_machine_for_which_there_is_no_release_is_refused_by_its_name(machine:
     rule = next(each for each in VARS["__k3s_rules"] if each["id"] == "K3S-51")
     found = value("{{ __k3s_rule }}", __k3s_rule=rule, ansible_facts={"architecture": machine})
     assert (found["met"], found["seen"]) == (False, f"a has the architecture {machine}")
+
+
+TOKENS = {"k3s_token": "hush", "k3s_agent_token": "hush-hush"}
+DATASTORE = "https://192.0.2.8:2379,https://192.0.2.9:2379"
+
+
+@pytest.mark.parametrize(
+    ("known", "names"),
+    [
+        ({"k3s_config": {"disable-network-policy": True}}, ["disable-network-policy"]),
+        ({"k3s_config": {"egress-selector-mode": "pod", "flannel-external-ip": 1}},
+         ["egress-selector-mode", "flannel-external-ip"]),
+        ({"k3s_service_cidr": "10.53.0.0/16"}, ["cluster-dns", "k3s_service_cidr"]),
+        ({"k3s_api_port": 7443, "k3s_pod_cidr": "10.52.0.0/16"}, ["k3s_api_port", "k3s_pod_cidr"]),
+        ({"k3s_config": {"disable": "servicelb"}}, ["k3s_disable"]),
+        ({"k3s_token": "other", "k3s_agent_token": ""}, ["k3s_agent_token", "k3s_token"]),
+        ({"k3s_datastore_endpoint": "https://192.0.2.7:2379"}, ["k3s_datastore_endpoint"]),
+        # In other words, what k3s does by itself, and what is one host's own.
+        ({"k3s_config": {"flannel-backend": "vxlan", "embedded-registry": "False", "cluster-dns": ["10.43.0.10"]}}, []),
+        ({"k3s_api_port": "6443", "k3s_pod_cidr": " 10.42.0.0/16", "k3s_token": "K10abc::server:hush\n"}, []),
+        ({"k3s_disable": [], "k3s_config": {"disable": "traefik"}}, []),
+        ({"k3s_datastore_endpoint": "https://192.0.2.9:2379,https://192.0.2.8:2379"}, []),
+        ({"k3s_config": {"tls-san": "x", "node-label": ["a=b"], "bind-address": "192.0.2.1", "etcd-s3": True}}, []),
+        ({"inventory_hostname": "d", "k3s_config": {"disable-network-policy": True}}, []),
+    ],
+)  # fmt: skip
+def test_servers_are_compared_by_what_a_cluster_has_once(known: dict[str, Any], names: list[str]) -> None:
+    common = {**TOKENS, "k3s_datastore_endpoint": DATASTORE, "k3s_disable": ["traefik"]}
+    told = value("{{ __k3s_tells }}", inventory_hostname="b", **common)
+    assert "hush" not in str(told)
+    assert DATASTORE not in str(told)
+    others = {"b": {"__k3s_told": told}, "c": {}}  # of the last one nothing is known
+    assert value("{{ __k3s_unlike_options }}", **{**common, "hostvars": others, **known}) == names

@@ -97,6 +97,18 @@ OLD_TOKEN = {"content": base64.b64encode(b"K10abc::server:old").decode()}
 POLICY = ROOT / "roles/k3s/templates/flyte-k3s.xml.j2"
 CLOCKS = ["right", "ahead"]
 RENEWED = ["renewed-1", "renewed-2", "renewed-3"]
+TOLD = ["told-1", "told-2"]
+TOKENS = {"k3s_token": "secret", "k3s_agent_token": "agents"}
+DIGESTS = {name: hashlib.sha256(token.encode()).hexdigest() for name, token in TOKENS.items()}
+ALIKE = {
+    "flannel-backend": "vxlan", "cluster-domain": "cluster.local", "cluster-dns": "10.43.0.10",
+    "egress-selector-mode": "agent", "secrets-encryption-provider": "aescbc", "secrets-encryption": "false",
+    "disable-cloud-controller": "false", "disable-helm-controller": "false", "disable-network-policy": "false",
+    "embedded-registry": "false", "flannel-external-ip": "false", "flannel-ipv6-masq": "false",
+    "k3s_pod_cidr": "10.42.0.0/16", "k3s_service_cidr": "10.43.0.0/16", "k3s_api_port": "1", "k3s_disable": "",
+    "k3s_datastore_endpoint": "", **DIGESTS,
+}  # fmt: skip
+TELLS = {"version": "v1.36.4+k3s1", "password": DIGESTS["k3s_token"], "alike": ALIKE}
 OF_OLD_KUBECONFIG = {"k3s_kubeconfig": "{{ site_directory }}/kubeconfig", "k3s_node_name": "{{ inventory_hostname }}"}
 MEMBER = {"data": "etcd", "was_here": True, "etcd_address": "192.0.2.9"}
 BESIDE_TWIN = ["{{ inventory_hostname }}", "new", "node"]
@@ -681,6 +693,32 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["has artefacts for an architecture that its manifest.json does not name. E"],
     ),
     (
+        "servers that have all of it otherwise",
+        {},
+        {
+            "k3s_servers": ["{{ inventory_hostname }}", *TOLD],
+            "k3s_config": {"secrets-encryption": True},
+            "k3s_datastore_endpoint": "postgres://k3s:p4ssw0rd@h/d",
+            "k3s_disable": ["traefik"],
+        },
+        "K3S-143",
+        [
+            "secrets-encryption is false on told-1, told-2 and true on HOST",
+            "k3s_datastore_endpoint is empty on told-1, told-2 and another one on HOST",
+            "k3s_disable is empty on told-1, told-2 and traefik on HOST",
+        ],
+    ),
+    (
+        "an agent with a token of its own",
+        {},
+        {**AGENT, "k3s_servers": TOLD, "k3s_agent_token": "hush"},
+        "K3S-143",
+        [
+            "HOST is an agent, and its token (k3s_agent_token) is neither the agents'",
+            "nor the servers' on told-1, told-2. E",
+        ],
+    ),
+    (
         "one digest for two architectures",
         {},
         {**IN_MIXED_CLUSTER, "k3s_checksum": DIGEST},
@@ -887,6 +925,36 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"unit": True, "state": "active", "data": "etcd"},
         {"k3s_drain": True, "k3s_kubeconfig": "{{ site_directory }}/kubeconfig"},
     ),
+    # Their tokens were made after they had told of them.
+    *((name, {}, {"k3s_servers": [*TOLD, "c"], "k3s_node_name": name, "__k3s_told": TELLS}) for name in TOLD),
+    (
+        "an agent whose token was made after it had told of it",
+        {},
+        {
+            **AGENT,
+            "k3s_servers": TOLD,
+            "k3s_agent_token": "new",
+            "__k3s_told": {"password": DIGESTS["k3s_agent_token"]},
+        },
+    ),
+    (
+        "a server beside others, in other words",
+        {},
+        {
+            "k3s_servers": ["{{ inventory_hostname }}", *TOLD],
+            "k3s_config": {"cluster-dns": ["10.43.0.10"], "secrets-encryption": "False", "flannel-backend": "vxlan"},
+            "k3s_token": "K10abc::server:secret",
+            "k3s_agent_token": "agents",
+            "k3s_api_port": "1",
+        },
+    ),
+    ("an agent with the agents' token", {}, {**AGENT, "k3s_servers": TOLD, "k3s_agent_token": "K10abc::node:agents"}),
+    ("an agent with the servers' token", {}, {**AGENT, "k3s_servers": TOLD, "k3s_agent_token": "secret"}),
+    (
+        "an agent with a token for a while",
+        {},
+        {**AGENT, "k3s_servers": TOLD, "k3s_agent_token": "hushed.0123456789abcdef"},
+    ),
     ("cgroup v1 by an argument", CGROUP_V1, {"k3s_config": {"kubelet-arg": "fail-cgroupv1=false"}}),
 ]
 
@@ -998,6 +1066,21 @@ def test_an_agent_alone_is_refused_where_nothing_answers(tmp_path: Path, answers
     assert ("K3S-100" in found) is not answers
 
 
+def test_servers_that_contradict_each_other_are_refused_without_their_secrets(tmp_path: Path) -> None:
+    own: dict[str, Any] = {
+        "k3s_config": {"a": {"cluster-domain": "hall.local"}, "b": {}},
+        "k3s_token": {"a": "hush-1", "b": "hush-2"},
+        "k3s_node_name": {"a": "node-a", "b": "node-b"},
+    }
+    given = {name: f"{{{{ own['{name}'][inventory_hostname] }}}}" for name in own}
+    here = dict.fromkeys(ADDRESSES, "127.0.0.1")  # where no answer is waited for
+    output = foresee(tmp_path, hosts=("a", "b"), own=own, site_host_addresses=here, **given)
+    said = "cluster-domain is cluster.local on b and hall.local on a; k3s_token is one on b and another one on a. E"
+    found = dict(re.findall(r"fatal: \[(\w)\].*?\[K3S-143\] (.*)", output))
+    assert {host: text.startswith(said) for host, text in found.items()} == {"a": True, "b": True}
+    assert "hush" not in output
+
+
 def judge(folder: Path, hosts: dict[str, Any], everywhere: dict[str, Any], found: str, **more: Any) -> dict[str, Any]:
     """What role k3s makes of hosts, by host: C(found) is worked out for each, in one run, with C(more) variables."""
     # As the role's own defaults, weaker than what is said of each host.
@@ -1047,7 +1130,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     (folder / "kubeconfig").write_text(yaml.safe_dump({"clusters": [{"cluster": cluster}]}))
     cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
     cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
-    named = [*CLOCKS, *RENEWED, "founder", "prepared", "small"]
+    named = [*CLOCKS, *RENEWED, *TOLD, "founder", "prepared", "small"]
     everywhere = {
         **CLUSTER,
         "site_directory": str(folder),
