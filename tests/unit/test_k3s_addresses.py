@@ -289,24 +289,28 @@ def test_mirrors_of_somebody_else_are_found(host: Path, text: str, told: bool) -
 
 
 @pytest.mark.parametrize(
-    ("files", "line"),
+    ("files", "lines"),
     [
-        # Ubuntu since 25.10, https://canonical-ubuntu-boards.readthedocs-hosted.com/en/latest/explanations/piboot-ab/
-        (["firmware/current/cmdline.txt", "firmware/cmdline.txt"], "boot/firmware/current/cmdline.txt"),
         # Since Debian 12 the one in /boot says that the other counts.
-        (["firmware/cmdline.txt", "cmdline.txt"], "boot/firmware/cmdline.txt"),
-        (["firmware/cmdline.txt"], "boot/firmware/cmdline.txt"),
-        (["cmdline.txt"], "boot/cmdline.txt"),
-        ([], ""),
+        (["firmware/cmdline.txt", "cmdline.txt"], ["firmware/cmdline.txt"]),
+        (["firmware/cmdline.txt"], ["firmware/cmdline.txt"]),
+        (["cmdline.txt"], ["cmdline.txt"]),
+        # Ubuntu since 25.10, also where an older release has left its file; and with an update that was not booted yet.
+        (["firmware/cmdline.txt", "firmware/current/cmdline.txt"], ["firmware/current/cmdline.txt"]),
+        (
+            ["firmware/current/cmdline.txt", "firmware/new/cmdline.txt", "firmware/old/cmdline.txt"],
+            ["firmware/current/cmdline.txt", "firmware/new/cmdline.txt"],
+        ),
+        ([], []),
     ],
 )
-def test_the_kernels_command_line_is_the_one_that_the_boot_reads(host: Path, files: list[str], line: str) -> None:
-    (host / "boot").mkdir(exist_ok=True)
+def test_the_kernels_command_line_is_the_one_that_the_boot_reads(
+    host: Path, files: list[str], lines: list[str]
+) -> None:
     for name in files:
-        path = host / "boot" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    assert found(host, "boot_line") == (str(host / line) if line else "")
+        (host / "boot" / name).parent.mkdir(parents=True, exist_ok=True)
+        (host / "boot" / name).touch()
+    assert found(host, "boot_lines") == str([str(host / "boot" / line) for line in lines])
 
 
 @pytest.mark.parametrize(

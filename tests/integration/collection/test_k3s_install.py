@@ -55,8 +55,9 @@ def turn_on(folder: Path, *options: str, controllers: str = "cpu memory pids", *
     for place, file in {"/sys/fs/cgroup/cgroup.controllers": "controllers", "/proc/cgroups": "cgroups"}.items():
         look["cmd"] = look["cmd"].replace(place, str(folder / file))
     hosts = {
-        path.stem: {"__k3s_look": {"stdout": yaml.safe_dump({**LOOK, **PI, "boot_line": str(path)})}}
+        path.stem: {"__k3s_look": {"stdout": yaml.safe_dump({**LOOK, **PI, "boot_lines": [str(path), *more]})}}
         for path in folder.glob("*.line")
+        for more in [[str(file) for file in folder.glob(f"{path.stem}.next")]]
     }
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
     play = {"hosts": "all", "gather_facts": False, "vars_files": [str(ROOT / "roles/k3s/vars/main.yml")]}
@@ -104,6 +105,13 @@ def test_a_host_is_not_rebooted_unless_it_may_be(tmp_path: Path) -> None:
     (tmp_path / "pi.line").write_text(LINE)
     assert changes(turn_on(tmp_path, k3s_reboot=False)) == {"pi": 0}
     assert contents(tmp_path) == {"pi": LINE}
+
+
+def test_the_memory_cgroup_is_turned_on_also_for_an_update_that_waits_for_its_first_boot(tmp_path: Path) -> None:
+    (tmp_path / "pi.line").write_text(f"{LINE} {ON}\n")
+    (tmp_path / "pi.next").write_text(f"{LINE}\n")
+    assert changes(turn_on(tmp_path)) == {"pi": 2}
+    assert (tmp_path / "pi.next").read_text() == f"{LINE} {ON}\n"
 
 
 def test_a_kernel_that_has_no_memory_cgroup_after_the_reboot_is_named(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ LOOK: dict[str, Any] = {
     "version": "", "state": "inactive", "replaced": False, "leaving": False, "unit": False, "other_unit": False,
     "data": "", "joined": "",
     "was_here": False, "node_name": "", "peers": [], "token_file": False, "kubeconfig": False, "cgroup": "cgroup2fs",
-    "controllers": ["cpu", "memory"], "memory": True, "boot_line": "", "swap": [], "selinux": False,
+    "controllers": ["cpu", "memory"], "memory": True, "boot_lines": [], "swap": [], "selinux": False,
     "selinux_policy": False, "tunnel": False,
     "answering": [], "serving": [], "interfaces": ["lo", "eth0"], "mirrors": False,
     "firewall": "", "default_route": True, "commands": [], "directories": [], "listening": [],
@@ -76,7 +76,7 @@ LOOK: dict[str, Any] = {
     "etcd_address": "", "ca": "", "chain": False, "pod_cidr": "", "service_cidr": "", "datastore": "",
     "options": FIRST, "encryption": "",
 }  # fmt: skip
-PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_line": "/boot/firmware/cmdline.txt"}
+PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_lines": ["/boot/firmware/cmdline.txt"]}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
 NO_WAY = {"name": "right", "address": "192.0.2.2", "reached": False, "closed": [], "words": "No route to host"}
 CLOSED = {"name": "c", "address": "192.0.2.3", "reached": True, "closed": ["2379/tcp", "8472/udp"], "words": ""}
@@ -288,6 +288,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["enforcing on HOST", "dnf install k3s-selinux"],
     ),
     ("a Raspberry Pi as it comes", PI, {}, "K3S-59", ["cmdline.txt", "k3s_reboot"]),
+    (
+        "a Raspberry Pi with Ubuntu whose update waits for its first boot",
+        {**PI, "boot_lines": [f"/boot/firmware/{directory}/cmdline.txt" for directory in ("current", "new")]},
+        {},
+        "K3S-59",
+        ["/boot/firmware/current/cmdline.txt and /boot/firmware/new/cmdline.txt)"],
+    ),
     # An inventory in INI's form, and --extra-vars, give texts for what is true or false.
     ("a Raspberry Pi that may not be rebooted, in words", PI, {"k3s_reboot": "false"}, "K3S-59", ["cmdline.txt"]),
     ("no memory cgroup of version 1", {**CGROUP_V1, "memory": False}, {}, "K3S-59", ["no memory cgroup"]),
