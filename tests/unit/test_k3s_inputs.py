@@ -655,3 +655,30 @@ def test_servers_are_compared_by_what_a_cluster_has_once(known: dict[str, Any], 
     assert DATASTORE not in str(told)
     others = {"b": {"__k3s_told": told}, "c": {}}  # of the last one nothing is known
     assert value("{{ __k3s_unlike_options }}", **{**common, "hostvars": others, **known}) == names
+
+
+@pytest.mark.parametrize(
+    ("host", "installed", "wanted", "beside", "met"),
+    [
+        # an agent
+        ("d", "", "v1.36.4", ["v1.36.1", "v1.37.0"], True),
+        ("d", "", "v1.37.0", ["v1.37.0", "v1.36.1"], False),
+        ("d", "v1.36.1", "v1.37.0", ["v1.36.1"], False),
+        ("d", "v1.37.0", "v1.37.0", ["v1.36.1"], True),  # servers come nearer in this run, or not at all
+        # a server
+        ("a", "", "v1.36.4", ["v1.37.0", "v1.35.1"], True),
+        ("a", "", "v1.36.4", ["v1.38.0"], False),
+        ("a", "v1.37.0", "v1.38.0", ["v1.36.4"], False),
+        ("a", "v1.38.0", "v1.38.0", ["v1.36.4"], True),
+        ("a", "v1.35.1", "v1.36.4", ["v1.38.0"], True),
+    ],
+)
+def test_versions_of_one_run_may_not_go_further_apart(
+    host: str, installed: str, wanted: str, beside: list[str], met: bool
+) -> None:
+    told = [{"__k3s_told": {"version": f"{version}+k3s1", "alike": {}}} for version in beside]
+    seen = {"version": installed and f"{installed}+k3s1", "serving": []}
+    known = {**TOKENS, "inventory_hostname": host, "hostvars": dict(zip("bc", told, strict=False))}
+    identifier = "K3S-114" if host == "d" else "K3S-124"
+    rule = next(each for each in VARS["__k3s_rules"] if each["id"] == identifier)
+    assert value("{{ rule['met'] }}", rule=rule, __k3s_seen=seen, k3s_version=f"{wanted}+k3s1", **known) is met

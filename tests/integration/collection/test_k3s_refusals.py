@@ -716,6 +716,28 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ],
     ),
     (
+        "an agent that is to be newer than servers of the run",
+        {},
+        {**AGENT, "k3s_servers": TOLD, "k3s_agent_token": "agents", "k3s_version": "v1.37.0+k3s1"},
+        "K3S-114",
+        [
+            "HOST is an agent that is new, k3s_version is v1.37.0+k3s1, and of the servers in this run",
+            "told-1 is to have v1.36.4+k3s1, told-2 is to have v1.36.4+k3s1. E",
+            "Set k3s_version once for all hosts",
+        ],
+    ),
+    (
+        "a server that is to go two versions ahead of others of the run",
+        {"version": "v1.37.1+k3s1"},
+        {"k3s_servers": ["{{ inventory_hostname }}", *TOLD], "k3s_version": "v1.38.0+k3s1"},
+        "K3S-124",
+        [
+            "HOST is a server with k3s v1.37.1+k3s1",
+            "told-1 is to have v1.36.4+k3s1",
+            "Set k3s_version once for all servers",
+        ],
+    ),
+    (
         "an agent with a token of its own",
         {},
         {**AGENT, "k3s_servers": TOLD, "k3s_agent_token": "hush"},
@@ -941,7 +963,7 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             **AGENT,
             "k3s_servers": TOLD,
             "k3s_agent_token": "new",
-            "__k3s_told": {"password": DIGESTS["k3s_agent_token"]},
+            "__k3s_told": {**TELLS, "password": DIGESTS["k3s_agent_token"]},
         },
     ),
     (
