@@ -101,6 +101,15 @@ def test_what_lies_beside_an_inventory_is_hidden(page: Path) -> None:
     assert [place for place in places if not place.startswith(".")] == []
 
 
+@pytest.mark.parametrize("inventory", sorted((ROOT / "inventories").iterdir()), ids=lambda path: path.name)
+def test_a_cluster_of_several_servers_is_found_at_none_of_them(inventory: Path) -> None:
+    """The first one is where it is found by default, and may be lost."""
+    site = load(inventory / "group_vars/all/site.yml")
+    servers = load(inventory / "hosts.yml")["all"]["children"].get("k3s_servers", {}).get("hosts") or {}
+    addresses = [server["ansible_host"] for server in servers.values() if server]
+    assert len(addresses) < 2 or site.get("site_kubernetes_address", addresses[0]) not in addresses
+
+
 def test_the_kubeconfig_for_a_token_of_the_owner_works(tmp_path: Path) -> None:
     page = (ROOT / "docs/existing-services.md").read_text()
     (text,) = re.findall(r"```yaml\n# inventory/[.]flyte/kubeconfig\n(.*?)```", page, re.DOTALL)
