@@ -949,7 +949,8 @@ CLUSTER = (
         cause="A component of the cluster has not started; the reason stands beside its name.",
         fix=(
             _JUST_STARTED + "kubectl -n {namespace} describe pod, and kubectl -n {namespace} logs, "
-            "for the pod named above. For images that cannot be pulled, import them or make the registry reachable."
+            "for the pod named above. For images that cannot be pulled, import them or make the registry reachable. "
+            "A taint that no pod tolerates goes with kubectl taint node NODE KEY-, and out of what sets it."
         ),
     ),
     Entry(

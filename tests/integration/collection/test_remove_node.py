@@ -55,8 +55,9 @@ def test_hosts_beside_a_server_that_stays_may_be_removed(tmp_path: Path, pattern
     assert "TASK [Look at the host]" in result.stdout
 
 
-def test_a_host_that_the_inventory_does_not_have_is_refused(tmp_path: Path) -> None:
-    result = remove(tmp_path, "server-4", SERVERS)
+@pytest.mark.parametrize("pattern", ["server-4", "server-3:server-4", "server-4,worker-1"])
+def test_a_host_that_the_inventory_does_not_have_is_refused(tmp_path: Path, pattern: str) -> None:
+    result = remove(tmp_path, pattern, SERVERS)
     assert result.returncode == 2, result.stdout
     assert "The inventory has no host 'server-4'" in result.stdout
     assert "kubectl delete node NAME" in result.stdout
