@@ -238,6 +238,30 @@ def test_a_look_finds_with_what_the_cluster_began(tmp_path: Path, keys: str | No
     assert seen["encryption"] == encryption
 
 
+def test_a_look_finds_the_files_that_k3s_reads_beside_its_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    assert look(config=str(config))["drop_ins"] == []
+    folder = tmp_path / "config.yaml.d"
+    folder.mkdir()
+    assert look(config=str(config))["drop_ins"] == []
+    names = [
+        "90-it's.yml",
+        "50-OURS.YAML",
+        ".hidden.yaml",
+        'a: "b", $(id).yaml',
+        "x\ty.yaml",
+        "no.yaml.bak",
+        "no.yml.d",
+        "noyaml",
+    ]
+    for name in names:
+        (folder / name).write_text("token: hush\n")
+    (folder / "folder.yaml").mkdir()
+    seen = look(config=str(config))
+    assert seen["drop_ins"] == [".hidden.yaml", "50-OURS.YAML", "90-it's.yml", 'a: "b", $(id).yaml', "x?y.yaml"]
+    assert "hush" not in str(seen)
+
+
 @pytest.mark.parametrize(("joined", "name"), [(True, "node-old"), (False, "")])
 def test_a_look_finds_the_name_with_which_a_node_has_joined(tmp_path: Path, joined: bool, name: str) -> None:
     """One that has never come so far as to have a password may still be called anything."""

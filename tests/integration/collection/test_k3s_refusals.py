@@ -74,7 +74,7 @@ LOOK: dict[str, Any] = {
     "firewall": "", "default_route": True, "commands": [], "directories": [], "listening": [],
     "architecture": "amd64", "downloads": {}, "rulesets": [],
     "etcd_address": "", "ca": "", "chain": False, "pod_cidr": "", "service_cidr": "", "datastore": "",
-    "options": FIRST, "encryption": "",
+    "options": FIRST, "encryption": "", "drop_ins": [],
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_lines": ["/boot/firmware/cmdline.txt"]}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
@@ -736,6 +736,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
             "told-1 is to have v1.36.4+k3s1",
             "Set k3s_version once for all servers",
         ],
+    ),
+    (
+        "a file beside the role's that changes k3s's options",
+        {"drop_ins": ["50-ours.yaml", "90-it's.yml"]},
+        {},
+        "K3S-144",
+        ["HOST has 50-ours.yaml, 90-it's.yml in /etc/rancher/k3s/config.yaml.d. E", "and remove the file"],
     ),
     (
         "an agent with a token of its own",
