@@ -153,6 +153,11 @@ def test_the_bundle_of_the_version_before_has_another_k3s_and_nothing_else() -> 
     assert recipes.needs("k3s-before") - recipes.needs("k3s") == {"kubernetes-before"}
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_the_page_of_the_k3s_stand_in_names_what_it_claims_to_be(before: bool) -> None:
+    assert f"`{load_pins(before=before)['bundle']['k3s']['version']}`" in (BED / "k3s/README.md").read_text()
+
+
 def test_the_bundle_of_a_cluster_has_what_its_k3s_starts_and_no_image_of_flyte() -> None:
     whole, alone = load_pins(), load_pins(cluster=True)
     assert {name: whole["bundle"][name] for name in ("k3s", "helm", "flyte-binary")} == alone["bundle"]
