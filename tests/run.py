@@ -53,6 +53,7 @@ SITE = "tests/integration/site"
 REFUSALS = " ".join(
     f"{COLLECTION}/test_{part}.py" for part in ("k3s_refusals", "k3s_inputs", "k3s_install", "remove_node", "artifact")
 )
+SHOWN = " ".join(f"{COLLECTION}/test_{part}.py" for part in ("examples", "inventories", "existing_cluster"))
 # On one host, in this order.
 LIFE = ("interrupted", "stopped_at_gates", "cluster_checks", "workflow_traps", "rotated_keys", "uninstalled")
 
@@ -88,6 +89,7 @@ STAGES = (
     ),
     Stage("sanity", f"{BIN}pytest {COLLECTION}/test_sanity.py", "30 to 60 s", TEST, lane="3"),
     Stage("ansible-core", f"{BIN}pytest {COLLECTION}/test_ansible_core.py", "30 to 60 s", TEST, lane="3"),
+    Stage("as shown", f"{BIN}pytest {SHOWN}", "15 to 60 s", TEST, lane="3"),
     Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "5 to 12 min", TEST, lane="3"),
     Stage("k3s drain", f"{BIN}pytest {COLLECTION}/test_k3s_drain.py", "15 min", ALL, lane="3"),
     Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "75 min", ALL),

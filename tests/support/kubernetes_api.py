@@ -37,6 +37,7 @@ class FakeApi:
     allows: Callable[[dict[str, str]], bool] = field(default=lambda attributes: True)
     server: str = ""
     asked: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
 
     def kubeconfig(self, directory: Path, *, ca_file: Path | None = None, **user: str) -> Path:
@@ -83,7 +84,9 @@ def kubernetes_api(objects: dict[str, Any], *, tls: Leaf | None = None) -> Itera
             length = int(self.headers.get("content-length") or 0)
             body = json.loads(self.rfile.read(length) or b"{}")
             if self.headers.get("authorization") == f"Bearer {TOKEN}":
-                status, answer = api.answer(self.command, urlsplit(self.path).path, body)
+                called = urlsplit(self.path)
+                api.queries.append(called.query)
+                status, answer = api.answer(self.command, called.path, body)
             else:
                 status, answer = 401, {"kind": "Status", "message": "Unauthorized", "code": 401}
             data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
