@@ -193,13 +193,14 @@ def look(
     k3s: str = "/usr/local/bin/k3s",
     config: str = "/etc/rancher/k3s/config.yaml",
     password: str = "/etc/rancher/node/password",
+    systemctl: str = "systemctl",
     **known: Any,
 ) -> dict[str, Any]:
     """What the role's look at a host says of this machine, which it only reads."""
     (found,) = (task for _, task in role_tasks("k3s") if task["name"] == "preflight | Look at what the host has")
     script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known)
     script = script.replace("/usr/local/bin/k3s", k3s).replace("/etc/rancher/k3s/config.yaml", config)
-    script = script.replace("/etc/rancher/node/password", password)
+    script = script.replace("/etc/rancher/node/password", password).replace("$(systemctl show", f"$({systemctl} show")
     run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     return dict(yaml.safe_load(run.stdout))
 
@@ -260,6 +261,19 @@ def test_a_look_finds_the_files_that_k3s_reads_beside_its_configuration(tmp_path
     seen = look(config=str(config))
     assert seen["drop_ins"] == [".hidden.yaml", "50-OURS.YAML", "90-it's.yml", 'a: "b", $(id).yaml', "x?y.yaml"]
     assert "hush" not in str(seen)
+
+
+# As systemd 252 shows the role's own unit, and one like that of the script of get.k3s.io.
+@pytest.mark.parametrize(
+    ("argv", "names"),
+    [("k3s server", []), ("k3s server --token hush-hush --node-name=press-7 -v 2", ["--node-name", "--token", "-v"])],
+)
+def test_a_look_finds_the_options_of_a_unit_without_their_values(tmp_path: Path, argv: str, names: list[str]) -> None:
+    shown = f"{{ path=/usr/local/bin/k3s ; argv[]=/usr/local/bin/{argv} ; ignore_errors=no ; start_time=[n/a] }}"
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\necho '{shown}'\n")
+    systemctl.chmod(0o755)
+    assert look(systemctl=str(systemctl))["arguments"] == names
 
 
 @pytest.mark.parametrize(("joined", "name"), [(True, "node-old"), (False, "")])

@@ -74,7 +74,7 @@ LOOK: dict[str, Any] = {
     "firewall": "", "default_route": True, "commands": [], "directories": [], "listening": [],
     "architecture": "amd64", "downloads": {}, "rulesets": [],
     "etcd_address": "", "ca": "", "chain": False, "pod_cidr": "", "service_cidr": "", "datastore": "",
-    "options": FIRST, "encryption": "", "drop_ins": [],
+    "options": FIRST, "encryption": "", "drop_ins": [], "arguments": [],
 }  # fmt: skip
 PI = {"controllers": ["cpuset", "cpu", "io", "pids"], "boot_lines": ["/boot/firmware/cmdline.txt"]}
 CGROUP_V1 = {"cgroup": "tmpfs", "controllers": []}
@@ -743,6 +743,13 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {},
         "K3S-144",
         ["HOST has 50-ours.yaml, 90-it's.yml in /etc/rancher/k3s/config.yaml.d. E", "and remove the file"],
+    ),
+    (
+        "options on the command line of somebody else's k3s",
+        {"arguments": ["--cluster-cidr", "--node-name"]},
+        {},
+        "K3S-145",
+        ["k3s runs on HOST with --cluster-cidr, --node-name on its command line", "daemon-reload"],
     ),
     (
         "an agent with a token of its own",
