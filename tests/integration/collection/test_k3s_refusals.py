@@ -108,7 +108,7 @@ ALIKE = {
     "k3s_pod_cidr": "10.42.0.0/16", "k3s_service_cidr": "10.43.0.0/16", "k3s_api_port": "1", "k3s_disable": "",
     "k3s_datastore_endpoint": "", **DIGESTS,
 }  # fmt: skip
-TELLS = {"version": "v1.36.4+k3s1", "password": DIGESTS["k3s_token"], "alike": ALIKE}
+TELLS = {"version": "v1.36.4+k3s1", "password": DIGESTS["k3s_token"], "alike": ALIKE, "keeps_pods_away": False}
 OF_OLD_KUBECONFIG = {"k3s_kubeconfig": "{{ site_directory }}/kubeconfig", "k3s_node_name": "{{ inventory_hostname }}"}
 MEMBER = {"data": "etcd", "was_here": True, "etcd_address": "192.0.2.9"}
 BESIDE_TWIN = ["{{ inventory_hostname }}", "new", "node"]
@@ -752,6 +752,31 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         ["k3s runs on HOST with --cluster-cidr, --node-name on its command line", "daemon-reload"],
     ),
     (
+        "an only node that takes no pods",
+        {},
+        {
+            **ONLY_SERVER,
+            "k3s_agents": [],
+            "k3s_config": {"node-taint": ["place=a:PreferNoSchedule", "dedicated:NoExecute"]},
+        },
+        "K3S-146",
+        ["(HOST) are to start", "this one with place=a:PreferNoSchedule, dedicated:NoExecute. E", "add an agent"],
+    ),
+    (
+        "a server and an agent that take no pods",
+        {},
+        {**ONLY_SERVER, "k3s_agents": ["tainted"], "k3s_node_taints": ["dedicated=x:NoSchedule"]},
+        "K3S-146",
+        ["All nodes of the cluster (a server and an agent that take no pods, tainted)"],
+    ),
+    (
+        "volumes that nothing makes",
+        {},
+        {"k3s_config": {"disable": ["metrics-server", "local-storage"]}},
+        "K3S-147",
+        ["local-storage is disabled", "local-path", "storage_class in site_kubernetes_connection"],
+    ),
+    (
         "an agent with a token of its own",
         {},
         {**AGENT, "k3s_servers": TOLD, "k3s_agent_token": "hush"},
@@ -998,6 +1023,41 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {},
         {**AGENT, "k3s_servers": TOLD, "k3s_agent_token": "hushed.0123456789abcdef"},
     ),
+    (
+        "tainted",
+        {"was_here": True},
+        {
+            **ONLY_SERVER,
+            "k3s_agents": [],
+            "k3s_node_taints": ["a:NoSchedule"],
+            "__k3s_told": {**TELLS, "keeps_pods_away": True},
+        },
+    ),
+    (
+        "a server that takes no pods beside an agent",
+        {},
+        {
+            **ONLY_SERVER,
+            "k3s_agents": [TOLD[0], "tainted"],
+            "k3s_node_name": "tired",
+            "k3s_node_taints": ["dedicated=x:NoSchedule"],
+        },
+    ),
+    (
+        "an only node that prefers others",
+        {},
+        {**ONLY_SERVER, "k3s_agents": [], "k3s_node_taints": ["a:PreferNoSchedule"]},
+    ),
+    (
+        "a storage class of somebody else's",
+        {},
+        {"k3s_disable": ["local-storage"], "k3s_storage_class": "longhorn"},
+    ),
+    (
+        "a server of a cluster that was given a class of the same name",
+        {"was_here": True, "data": "etcd", **BEGUN},
+        {"k3s_disable": ["local-storage"]},
+    ),
     ("cgroup v1 by an argument", CGROUP_V1, {"k3s_config": {"kubelet-arg": "fail-cgroupv1=false"}}),
 ]
 
@@ -1173,7 +1233,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     (folder / "kubeconfig").write_text(yaml.safe_dump({"clusters": [{"cluster": cluster}]}))
     cases = [case[:3] for case in BAD_HOSTS] + GOOD_HOSTS
     cases += [(name, seen, {"k3s_servers": list(PEERS), "k3s_agents": [], **more}) for name, seen, more in NODES]
-    named = [*CLOCKS, *RENEWED, *TOLD, "founder", "prepared", "small"]
+    named = [*CLOCKS, *RENEWED, *TOLD, "founder", "prepared", "small", "tainted"]
     everywhere = {
         **CLUSTER,
         "site_directory": str(folder),
