@@ -247,6 +247,27 @@ def test_a_batch_that_fails_as_a_whole_stops_no_other(run: Run) -> None:
     assert states(result.stdout) == {site: "failed" if site == "broken" else "ok" for site in SITES}
 
 
+def test_the_only_host_of_a_play_that_dies_in_it_stops_no_other_site(run: Run, six: Path) -> None:
+    """It is lost as soon as the play asks it something. Ansible ends a run when all hosts of a play are lost."""
+    inventory = yaml.safe_load(six.read_text())
+    alpha = {
+        **inventory["all"]["hosts"]["alpha-1"],
+        "site_database": "postgresql",
+        "site_address": "127.0.0.1",
+        "site_kubernetes_connection": {
+            **inventory["all"]["vars"]["site_kubernetes_connection"], "node_cidr": "192.0.2.0/24"
+        },
+    }  # fmt: skip
+    dying = {"ansible_connection": "{{ 'ssh' if sites_doing | default('') == 'PostgreSQL' else 'local' }}", **NOBODY}
+    inventory["all"]["hosts"] |= {"alpha-1": alpha, "alpha-db": {**alpha, "site_address": "127.0.0.2", **dying}}
+    inventory["all"]["children"]["postgresql"] = {"hosts": {"alpha-db": None}}
+    six.write_text(yaml.safe_dump(inventory))
+    result = run_playbook(run, "backends", "--limit", "alpha-1,alpha-db,beta-1")
+    assert states(result.stdout) == {"alpha": "failed", "beta": "ok"}, result.stdout
+    assert "PostgreSQL, on alpha-db: it did not answer any more" in result.stdout
+    assert (six.parent / "failed-sites-backends.retry").read_text().split() == ["alpha-1", "alpha-db"]
+
+
 @pytest.mark.usefixtures("six")
 def test_batches_that_are_none_are_refused_by_name_before_a_play_takes_them(run: Run) -> None:
     result = preflight(run, "-e", "fleet_serial=1.5", "-e", "fleet_max_fail_percentage=-1")
