@@ -380,6 +380,27 @@ def test_no_address_is_a_command_for_the_host_that_looks(tmp_path: Path, address
             ["cluster-dns", "service-node-port-range"],
         ),
         ({"cluster-dns": "10.43.0.0/16"}, ["cluster-dns"]),
+        (
+            {"bind-address": "192.0.2.1", "advertise-address": "fd00::1", "node-external-ip": ["192.0.2.1", "fd00::1"]},
+            [],
+        ),
+        ({"bind-address": "", "advertise-address": "", "node-external-ip": "192.0.2.1"}, []),
+        (
+            {
+                "bind-address": "eth0",
+                "advertise-address": "192.0.2.1,fd00::1",
+                "node-external-ip": ["edge.example.com"],
+            },
+            ["bind-address", "advertise-address", "node-external-ip"],
+        ),
+        *(
+            ({"etcd-snapshot-schedule-cron": plan}, [])
+            for plan in ("0 */12 * * *", "TZ=Europe/Berlin 5 4 1-7 * MON,tue", "@daily", "@every 1h30m", "")
+        ),
+        *(
+            ({"etcd-snapshot-schedule-cron": plan}, ["etcd-snapshot-schedule-cron"])
+            for plan in ("0 */12 * *", "0 0 */12 * * *", "daily", "@often", 12)
+        ),
         # A kubeconfig that others read, and what YAML makes of 0644, 0600 and 0640.
         *(({"write-kubeconfig-mode": mode}, []) for mode in ("0600", "600", 600, "0640", "0400", "")),
         *(
