@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import socket
@@ -194,13 +195,18 @@ def look(
     config: str = "/etc/rancher/k3s/config.yaml",
     password: str = "/etc/rancher/node/password",
     systemctl: str = "systemctl",
+    variables: str = "/etc/default/",
     **known: Any,
 ) -> dict[str, Any]:
     """What the role's look at a host says of this machine, which it only reads."""
     (found,) = (task for _, task in role_tasks("k3s") if task["name"] == "preflight | Look at what the host has")
     script = value(found["ansible.builtin.shell"]["cmd"], ansible_play_hosts_all=["a"], **known)
     script = script.replace("/usr/local/bin/k3s", k3s).replace("/etc/rancher/k3s/config.yaml", config)
-    script = script.replace("/etc/rancher/node/password", password).replace("$(systemctl show", f"$({systemctl} show")
+    script = (
+        script.replace("/etc/default/", variables)
+        .replace("/etc/rancher/node/password", password)
+        .replace("systemctl show", f"{systemctl} show")
+    )
     run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     return dict(yaml.safe_load(run.stdout))
 
@@ -274,6 +280,24 @@ def test_a_look_finds_the_options_of_a_unit_without_their_values(tmp_path: Path,
     systemctl.write_text(f"#!/bin/sh\necho '{shown}'\n")
     systemctl.chmod(0o755)
     assert look(systemctl=str(systemctl))["arguments"] == names
+
+
+# Where the units of the role and of get.k3s.io have variables. The token in the configuration counts more.
+@pytest.mark.parametrize(
+    ("host", "unit", "names"),
+    [
+        ("a", "k3s", ["K3S_DATASTORE_ENDPOINT", "K3S_NODE_NAME", "K3S_URL"]),
+        ("d", "k3s-agent", ["K3S_DATASTORE_ENDPOINT", "K3S_NODE_NAME"]),
+    ],
+)
+def test_a_look_finds_options_among_variables_without_their_values(
+    tmp_path: Path, host: str, unit: str, names: list[str]
+) -> None:
+    lines = ["# K3S_DEBUG=1", "K3S_TOKEN=hush", 'K3S_URL="hush"', "  K3S_NODE_NAME=hush", "K3S_DATASTORE_ENDPOINT=hush"]
+    (tmp_path / unit).write_text("\n".join([*lines, "HTTPS_PROXY=hush", "NO_K3S_PROXY=hush"]))
+    seen = look(variables=f"{tmp_path}/", inventory_hostname=host)
+    assert seen["arguments"] == names
+    assert "hush" not in str(seen)
 
 
 @pytest.mark.parametrize(("joined", "name"), [(True, "node-old"), (False, "")])
@@ -395,7 +419,14 @@ def test_no_address_is_a_command_for_the_host_that_looks(tmp_path: Path, address
         ),
         *(
             ({"etcd-snapshot-schedule-cron": plan}, [])
-            for plan in ("0 */12 * * *", "TZ=Europe/Berlin 5 4 1-7 * MON,tue", "@daily", "@every 1h30m", "")
+            for plan in (
+                "0 */12 * * *",
+                "TZ=Europe/Berlin 5 4 1-7 * MON,tue",
+                "@daily",
+                "@every 1h30m",
+                " 0\t0 * * * ",
+                "",
+            )
         ),
         *(
             ({"etcd-snapshot-schedule-cron": plan}, ["etcd-snapshot-schedule-cron"])
@@ -697,12 +728,12 @@ DATASTORE = "https://192.0.2.8:2379,https://192.0.2.9:2379"
         ({"k3s_api_port": 7443, "k3s_pod_cidr": "10.52.0.0/16"}, ["k3s_api_port", "k3s_pod_cidr"]),
         ({"k3s_config": {"disable": "servicelb"}}, ["k3s_disable"]),
         ({"k3s_token": "other", "k3s_agent_token": ""}, ["k3s_agent_token", "k3s_token"]),
-        ({"k3s_datastore_endpoint": "https://192.0.2.7:2379"}, ["k3s_datastore_endpoint"]),
+        ({"k3s_datastore_endpoint": "postgres://k3s:p@h/k3s"}, ["k3s_datastore_endpoint"]),
         # In other words, what k3s does by itself, and what is one host's own.
         ({"k3s_config": {"flannel-backend": "vxlan", "embedded-registry": "False", "cluster-dns": ["10.43.0.10"]}}, []),
         ({"k3s_api_port": "6443", "k3s_pod_cidr": " 10.42.0.0/16", "k3s_token": "K10abc::server:hush\n"}, []),
         ({"k3s_disable": [], "k3s_config": {"disable": "traefik"}}, []),
-        ({"k3s_datastore_endpoint": "https://192.0.2.9:2379,https://192.0.2.8:2379"}, []),
+        ({"k3s_datastore_endpoint": "https://192.0.2.7:2379"}, []),
         ({"k3s_config": {"tls-san": "x", "node-label": ["a=b"], "bind-address": "192.0.2.1", "etcd-s3": True}}, []),
         ({"inventory_hostname": "d", "k3s_config": {"disable-network-policy": True}}, []),
     ],
@@ -714,6 +745,60 @@ def test_servers_are_compared_by_what_a_cluster_has_once(known: dict[str, Any], 
     assert DATASTORE not in str(told)
     others = {"b": {"__k3s_told": told}, "c": {}}  # of the last one nothing is known
     assert value("{{ __k3s_unlike_options }}", **{**common, "hostvars": others, **known}) == names
+
+
+def test_pods_look_names_up_by_themselves_that_have_no_address() -> None:
+    connections = {
+        "site_ingress_connection": {"host": "flyte.example.com", "address": "192.0.2.1"},
+        "site_database_connection": {"host": "db.example.com"},
+        "site_object_store_connection": dict.fromkeys(["endpoint", "public_endpoint"], "https://s3.example.com"),
+    }
+    assert value("{{ __k3s_dns_hosts }}", **connections) == [{"key": "flyte.example.com", "value": "192.0.2.1"}]
+
+
+@pytest.mark.parametrize(
+    ("seen", "beside", "refused"),
+    [
+        ({}, {}, True),
+        # Of a cluster that runs, nobody knows the taints of now.
+        ({"was_here": True}, {}, False),
+        ({"peers": ["192.0.2.2"]}, {}, False),
+        ({}, {"was_here": True}, False),
+    ],
+)
+def test_a_new_cluster_needs_a_node_that_takes_pods(
+    seen: dict[str, Any], beside: dict[str, Any], refused: bool
+) -> None:
+    looks = {"a": {"was_here": False, "peers": [], **seen}, "d": {"was_here": False, **beside}}
+    known = {
+        "k3s_servers": ["a"],
+        "k3s_agents": ["d"],
+        "k3s_node_taints": ["dedicated:NoSchedule"],
+        "hostvars": {host: {"__k3s_look": {"stdout": json.dumps(look)}} for host, look in looks.items()},
+        "__k3s_seen": looks["a"],
+        **TOKENS,
+    }
+    told = value("{{ __k3s_tells }}", **{**known, "inventory_hostname": "d"})
+    known["hostvars"]["d"]["__k3s_told"] = told
+    assert value("{{ __k3s_has_nodes_for_pods }}", inventory_hostname="a", **known) is not refused
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("postgres://a:p@192.0.2.1:5432/k3s?sslmode=require", "postgres://b:q/@r@192.0.2.2/k3s", True),
+        ("postgres://a:p@192.0.2.1/k3s", "postgres://a:p@192.0.2.1/others", False),
+        ("mysql://a:p@tcp(192.0.2.1:3306)/k3s", "mysql://a:p@tcp(192.0.2.2:3306)/k3s?tls=true", True),
+        ("mysql://a:p@tcp(192.0.2.1:3306)/k3s", "mysql://a:p@tcp(192.0.2.1:3306)/others", False),
+        ("mysql://a:p@tcp(192.0.2.1)/k3s", "postgres://a:p@192.0.2.1/k3s", False),
+        ("http://192.0.2.1:2379", "https://192.0.2.2:2379,https://192.0.2.3:2379", True),
+        ("", "sqlite://", False),
+    ],
+)
+def test_a_datastore_is_one_by_whatever_way_it_is_reached(one: str, other: str, same: bool) -> None:
+    told = value("{{ __k3s_tells }}", inventory_hostname="b", **TOKENS, k3s_datastore_endpoint=one)
+    known = {**TOKENS, "hostvars": {"b": {"__k3s_told": told}}, "k3s_datastore_endpoint": other}
+    assert value("{{ __k3s_unlike_options }}", **known) == ([] if same else ["k3s_datastore_endpoint"])
 
 
 @pytest.mark.parametrize(

@@ -746,10 +746,10 @@ BAD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
     ),
     (
         "options on the command line of somebody else's k3s",
-        {"arguments": ["--cluster-cidr", "--node-name"]},
+        {"arguments": ["--cluster-cidr", "K3S_NODE_NAME"]},
         {},
         "K3S-145",
-        ["k3s runs on HOST with --cluster-cidr, --node-name on its command line", "daemon-reload"],
+        ["k3s has on HOST --cluster-cidr, K3S_NODE_NAME on its command line or among its", "daemon-reload"],
     ),
     (
         "an only node that takes no pods",
@@ -1025,10 +1025,10 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         "tainted",
-        {"was_here": True},
+        {},
         {
             **ONLY_SERVER,
-            "k3s_agents": [],
+            "k3s_agents": ["c"],
             "k3s_node_taints": ["a:NoSchedule"],
             "__k3s_told": {**TELLS, "keeps_pods_away": True},
         },
@@ -1041,6 +1041,18 @@ GOOD_HOSTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "k3s_agents": [TOLD[0], "tainted"],
             "k3s_node_name": "tired",
             "k3s_node_taints": ["dedicated=x:NoSchedule"],
+        },
+    ),
+    (
+        "an only node that takes what Kubernetes itself needs",
+        {},
+        {
+            **ONLY_SERVER,
+            "k3s_agents": [],
+            "k3s_node_taints": [
+                "CriticalAddonsOnly=true:NoExecute",
+                "node-role.kubernetes.io/control-plane:NoSchedule",
+            ],
         },
     ),
     (

@@ -247,25 +247,64 @@ def test_a_batch_that_fails_as_a_whole_stops_no_other(run: Run) -> None:
     assert states(result.stdout) == {site: "failed" if site == "broken" else "ok" for site in SITES}
 
 
-def test_the_only_host_of_a_play_that_dies_in_it_stops_no_other_site(run: Run, six: Path) -> None:
-    """It is lost as soon as the play asks it something. Ansible ends a run when all hosts of a play are lost."""
+def dies_in(play: str) -> dict[str, Any]:
+    """A host that is lost as soon as the play asks it something."""
+    return {"ansible_connection": f"{{{{ 'ssh' if sites_doing | default('') == '{play}' else 'local' }}}}", **NOBODY}
+
+
+@pytest.mark.parametrize(
+    ("play", "group", "provider"),
+    first([("PostgreSQL", "postgresql", "site_database"), ("MinIO", "minio", "site_object_store")]),
+)
+def test_the_only_host_with_a_service_that_dies_stops_no_other_site(
+    run: Run, six: Path, play: str, group: str, provider: str
+) -> None:
+    """Ansible ends a run when all hosts of a play are lost."""
     inventory = yaml.safe_load(six.read_text())
+    connection = inventory["all"]["vars"]["site_kubernetes_connection"]
+    inventory["all"]["vars"]["site_object_store_connection"] |= {"address": "192.0.2.31", "ca_file": "ca.crt"}
     alpha = {
         **inventory["all"]["hosts"]["alpha-1"],
-        "site_database": "postgresql",
         "site_address": "127.0.0.1",
-        "site_kubernetes_connection": {
-            **inventory["all"]["vars"]["site_kubernetes_connection"], "node_cidr": "192.0.2.0/24"
-        },
-    }  # fmt: skip
-    dying = {"ansible_connection": "{{ 'ssh' if sites_doing | default('') == 'PostgreSQL' else 'local' }}", **NOBODY}
-    inventory["all"]["hosts"] |= {"alpha-1": alpha, "alpha-db": {**alpha, "site_address": "127.0.0.2", **dying}}
-    inventory["all"]["children"]["postgresql"] = {"hosts": {"alpha-db": None}}
+        "site_kubernetes_connection": {**connection, "node_cidr": "192.0.2.0/24"},
+        provider: group,
+    }
+    inventory["all"]["hosts"] |= {"alpha-1": alpha, "alpha-2": {**alpha, "site_address": "127.0.0.2", **dies_in(play)}}
+    inventory["all"]["children"][group] = {"hosts": {"alpha-2": None}}
     six.write_text(yaml.safe_dump(inventory))
-    result = run_playbook(run, "backends", "--limit", "alpha-1,alpha-db,beta-1")
+    result = run_playbook(run, "backends", "--limit", "alpha-1,alpha-2,beta-1")
     assert states(result.stdout) == {"alpha": "failed", "beta": "ok"}, result.stdout
-    assert "PostgreSQL, on alpha-db: it did not answer any more" in result.stdout
-    assert (six.parent / "failed-sites-backends.retry").read_text().split() == ["alpha-1", "alpha-db"]
+    (alpha_failed,) = table(result.stdout)
+    assert f"{play}, on alpha-2: it did not answer any more" in alpha_failed
+    assert (six.parent / "failed-sites-backends.retry").read_text().split() == ["alpha-1", "alpha-2"]
+
+
+@pytest.mark.parametrize(
+    ("play", "nodes"),
+    first([("Refuse what cannot work between nodes", ["alpha-1", "alpha-2"]), ("Kubernetes", ["alpha-1"])]),
+)
+def test_the_only_nodes_that_die_stop_no_cluster_of_others(run: Run, six: Path, play: str, nodes: list[str]) -> None:
+    inventory = yaml.safe_load(six.read_text())
+    connection = inventory["all"]["vars"]["site_kubernetes_connection"]
+    alpha = {
+        **inventory["all"]["hosts"].pop("alpha-1"),
+        "site_kubernetes": "k3s",
+        "site_kubernetes_connection": {
+            **connection,
+            "server": "https://192.0.2.1:6443",
+            "service_cidr": "10.43.0.0/16",
+        },
+        **dies_in(play),
+    }
+    inventory["all"]["hosts"] |= {node: {**alpha, "site_address": f"127.0.0.{node[-1]}"} for node in nodes}
+    inventory["all"]["children"]["existing_cluster"]["hosts"].pop("alpha-1")
+    inventory["all"]["children"]["k3s_servers"] = {"hosts": {"alpha-1": None}}
+    inventory["all"]["children"]["k3s_agents"] = {"hosts": dict.fromkeys(nodes[1:])}
+    six.write_text(yaml.safe_dump(inventory))
+    result = run_playbook(run, "cluster", "--check", "--limit", ",".join([*nodes, "beta-1"]))
+    assert f"{play}, on alpha-1: it did not answer any more" in result.stdout, result.stdout
+    assert "PLAY [Kubernetes of others]" in result.stdout
+    assert "beta" in states(result.stdout)
 
 
 @pytest.mark.usefixtures("six")
