@@ -349,8 +349,20 @@ def test_a_kubeconfig_of_others_is_kept_and_a_node_that_stays_is_named(tmp_path:
 PASSWORD = "/api/v1/namespaces/kube-system/secrets/node-b.node-password.k3s"
 
 
-def come_back(tmp_path: Path, found: Cluster, *, address: str, password: bool = True, was_here: bool = False) -> str:
-    """The output of what is done before k3s starts on a host of which the cluster may have a node."""
+def come_back(
+    tmp_path: Path,
+    found: Cluster,
+    *,
+    address: str,
+    password: bool = True,
+    was_here: bool = False,
+    busy: int = 0,
+) -> str:
+    """The output of what is done before k3s starts on a host of which the cluster may have a node.
+
+    *busy* times the API has no time for an answer.
+    """
+    refusals = iter([503] * busy)
     found.node["status"]["addresses"] = [
         {"type": "InternalIP", "address": address},
         {"type": "Hostname", "address": "node-b"},
@@ -366,7 +378,7 @@ def come_back(tmp_path: Path, found: Cluster, *, address: str, password: bool = 
         else 404
     )
     found.api.objects[f"DELETE {NODE}"] = {"kind": "Status", "status": "Success"}
-    found.api.objects[NODE] = lambda: 404 if found.asked("DELETE") else found.node
+    found.api.objects[NODE] = lambda: next(refusals, 404 if found.asked("DELETE") else found.node)
     tasks = yaml.safe_load((ROOT / "roles/k3s/tasks/configure.yml").read_text())
     (removing,) = (task for task in tasks if task["name"] == "configure | Remove the node that this host was before")
     server = urlsplit(found.api.server)
@@ -392,6 +404,13 @@ def come_back(tmp_path: Path, found: Cluster, *, address: str, password: bool = 
 def test_the_node_of_a_lost_disk_is_removed_before_its_host_joins_again(tmp_path: Path) -> None:
     with cluster(tmp_path) as found:
         output = come_back(tmp_path, found, address="192.0.2.2")
+    assert found.asked("DELETE") == [f"DELETE {NODE}"]
+    assert '"msg": "started"' in output, output
+
+
+def test_a_cluster_that_is_busy_is_asked_for_the_node_again(tmp_path: Path) -> None:
+    with cluster(tmp_path) as found:
+        output = come_back(tmp_path, found, address="192.0.2.2", busy=1)
     assert found.asked("DELETE") == [f"DELETE {NODE}"]
     assert '"msg": "started"' in output, output
 
