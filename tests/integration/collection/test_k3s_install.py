@@ -170,7 +170,7 @@ def write_files(folder: Path, *options: str) -> str:
     }
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
     block = yaml.safe_load(tasks)[0]["block"]
-    writing = [each for each in block if each["name"].partition(" | ")[2].split()[0] in ("Look", "Write")]
+    writing = [each for each in block if each["name"].partition(" | ")[2].split()[0] in ("Look", "See", "Write")]
     play = {"hosts": "all", "gather_facts": False, "vars": known, "tasks": writing}
     inventory = {"all": {"hosts": {"a": None}, "vars": defaults | inputs | local}}
     for name, content in {"playbook": [play], "inventory": inventory}.items():
