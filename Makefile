@@ -15,10 +15,10 @@ venv: ## Make .venv, or bring it up to date (10 to 60 s the first time)
 lock: ## Write the pins of the tools and of the task image anew from what is chosen
 	@tests/venv.sh --lock
 
-check: venv ## Lint, types, unit and contract tests, documents up to date (about 3 min)
+check: venv ## Lint, types, unit and contract tests, documents up to date (3 to 5 min)
 	@python3 tests/run.py check
 
-unit: venv ## Unit and contract tests only (about 60 s)
+unit: venv ## Unit and contract tests only (2 to 4 min)
 	@$(PYTHON_BIN)/pytest tests/unit
 
 build: venv ## Build the tarball, install it elsewhere and run from it (about 30 s)

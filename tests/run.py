@@ -70,14 +70,14 @@ STAGES = (
     Stage("mypy", f"{BIN}mypy", "5 s, 30 s the first time", CHECK),
     Stage("changelog", f"{BIN}antsibull-changelog lint", "2 s", CHECK),
     Stage("ansible-lint", f"{BIN}ansible-lint -q --strict", "90 s", CHECK, lane="1"),
-    Stage("unit", f"{BIN}pytest tests/unit", "90 s", CHECK, lane="2"),
+    Stage("unit", f"{BIN}pytest tests/unit", "2 to 4 min", CHECK, lane="2"),
     Stage("build", f"{BIN}pytest {COLLECTION}/test_build.py", "30 s", TEST),
     Stage("tools", f"{BIN}python tests/testbed/bed.py tools", "1 s, 60 s on a new machine", TEST, needed=True),
     Stage("bundle", f"{BIN}python tests/testbed/bed.py bundle", "1 s, 20 min the first time", TEST, needed=True),
     Stage("flyte chart", f"{BIN}pytest tests/unit/testbed/test_flyte_chart.py", "10 s", TEST),  # with the bundle's Helm
     Stage("host image", f"{BIN}python tests/testbed/bed.py host-image", "1 s, 3 min the first time", TEST, needed=True),
     Stage("molecule default", "tests/scenario.sh molecule test -s default", "20 to 40 min", TEST, lane="1"),
-    Stage("molecule k3s_ha", "tests/scenario.sh molecule test -s k3s_ha", "15 to 25 min", TEST, lane="1"),
+    Stage("molecule k3s_ha", "tests/scenario.sh molecule test -s k3s_ha", "15 to 30 min", TEST, lane="1"),
     Stage(
         "life of a site", life("cluster_checks", "workflow_traps", "rotated_keys"), "25 to 45 min", ("test",), lane="2"
     ),
@@ -90,7 +90,7 @@ STAGES = (
     Stage("sanity", f"{BIN}pytest {COLLECTION}/test_sanity.py", "30 to 60 s", TEST, lane="3"),
     Stage("ansible-core", f"{BIN}pytest {COLLECTION}/test_ansible_core.py", "30 to 60 s", TEST, lane="3"),
     Stage("as shown", f"{BIN}pytest {SHOWN}", "15 to 60 s", TEST, lane="3"),
-    Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "5 to 12 min", TEST, lane="3"),
+    Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "5 to 15 min", TEST, lane="3"),
     Stage("k3s drain", f"{BIN}pytest {COLLECTION}/test_k3s_drain.py", "15 min", ALL, lane="3"),
     Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "75 min", ALL),
     Stage("molecule k3s_operations", "tests/scenario.sh molecule test -s k3s_operations", "65 min", ALL),
