@@ -92,8 +92,8 @@ STAGES = (
     Stage("as shown", f"{BIN}pytest {SHOWN}", "15 to 60 s", TEST, lane="3"),
     Stage("k3s refusals", f"{BIN}pytest {REFUSALS}", "5 to 15 min", TEST, lane="3"),
     Stage("k3s drain", f"{BIN}pytest {COLLECTION}/test_k3s_drain.py", "15 min", ALL, lane="3"),
-    Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "75 min", ALL),
-    Stage("molecule k3s_operations", "tests/scenario.sh molecule test -s k3s_operations", "65 min", ALL),
+    Stage("molecule k3s_changes", "tests/scenario.sh molecule test -s k3s_changes", "35 to 75 min", ALL),
+    Stage("molecule k3s_operations", "tests/scenario.sh molecule test -s k3s_operations", "60 min", ALL),
     Stage("molecule k3s_agents", "tests/scenario.sh molecule test -s k3s_agents", "15 min", ALL),
     Stage("molecule k3s_datastore", "tests/scenario.sh molecule test -s k3s_datastore", "15 min", ALL),
     Stage("molecule k3s_dual_stack", "tests/scenario.sh molecule test -s k3s_dual_stack", "15 min", ALL),
@@ -101,7 +101,7 @@ STAGES = (
     Stage("external services", f"tests/scenario.sh pytest {SITE}/test_external_services.py", "6 min", ALL),
     Stage("between nodes", f"tests/scenario.sh pytest {SITE}/test_between_nodes.py", "10 min", ALL),
     Stage("moved server", f"tests/scenario.sh pytest {SITE}/test_moved_server.py", "6 min", ALL),
-    Stage("molecule fleet", "tests/scenario.sh molecule test -s fleet", "45 min", ALL),
+    Stage("molecule fleet", "tests/scenario.sh molecule test -s fleet", "25 to 45 min", ALL),
 )
 
 
